@@ -1,0 +1,182 @@
+"""Checkpoints: a folder with the model, everything else that training depends on, and a readable summary.
+
+A run folder holds `config.yaml` (the resolved experiment) and the checkpoints `last/`, `best/` and `step-N/`, each with
+
+- `model.safetensors`: weights and running statistics, all that playing needs,
+- `trainer.safetensors`: optimizer, random generators, environment and episode state, what resuming needs,
+- `state.json`: samples, iteration, learning rate, versions, metric values.
+"""
+
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+from torch import Tensor, nn
+
+FORMAT = 1
+"""Version of the checkpoint's layout."""
+
+MODEL_FILE, TRAINER_FILE, STATE_FILE = "model.safetensors", "trainer.safetensors", "state.json"
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint is missing, damaged, or does not fit."""
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a text file under a temporary name, then renames it."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def make_folder(folder: Path) -> None:
+    """Creates a folder and proves that it can be written.
+
+    Raises:
+        CheckpointError: it cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot write to the run folder {folder}: {error.strerror}; choose another with --runner.run-dir"
+        ) from error
+
+
+def save_checkpoint(
+    folder: Path, model: Mapping[str, Tensor], trainer: Mapping[str, Tensor], state: Mapping[str, Any]
+) -> None:
+    """Writes a checkpoint folder; an existing one is replaced only when the new one is complete."""
+    fresh, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
+    for leftover in (fresh, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    _save_tensors(fresh / MODEL_FILE, model)
+    _save_tensors(fresh / TRAINER_FILE, trainer)
+    full_state = {"format": FORMAT, **state, "versions": versions()}
+    (fresh / STATE_FILE).write_text(json.dumps(full_state, indent=2) + "\n", encoding="utf-8")
+    if folder.exists():
+        folder.rename(old)
+    fresh.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def copy_checkpoint(source: Path, target: Path) -> None:
+    """Copies a checkpoint folder, with the same guarantee as `save_checkpoint`."""
+    fresh, old = target.with_name(f".{target.name}.new"), target.with_name(f".{target.name}.old")
+    for leftover in (fresh, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    shutil.copytree(source, fresh)
+    if target.exists():
+        target.rename(old)
+    fresh.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def find_checkpoint(path: Path, prefer: tuple[str, ...] = ("best", "last")) -> Path:
+    """The checkpoint folder that a path means: itself, or the first of `prefer` inside a run folder.
+
+    Raises:
+        CheckpointError: there is none; says what is there.
+    """
+    if not path.is_dir():
+        raise CheckpointError(f"{path} is not a folder; give a run folder or a checkpoint folder in it")
+    if (path / MODEL_FILE).is_file():
+        return path
+    for name in prefer:
+        _recover(path / name)
+        if (path / name / MODEL_FILE).is_file():
+            return path / name
+    found = ", ".join(sorted(child.name for child in path.iterdir())) or "nothing"
+    raise CheckpointError(f"no checkpoint in {path}: expected {' or '.join(prefer)} with {MODEL_FILE}; found {found}")
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Reads a safetensors file.
+
+    Raises:
+        CheckpointError: it is missing or damaged.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path} is missing")
+    try:
+        return safetensors.torch.load_file(path)
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged or cut off ({path.stat().st_size} bytes): {error}") from error
+
+
+def load_state(checkpoint: Path) -> dict[str, Any]:
+    """Reads `state.json` of a checkpoint folder.
+
+    Raises:
+        CheckpointError: it is missing, damaged, or of a newer layout.
+    """
+    path = checkpoint / STATE_FILE
+    if not path.is_file():
+        raise CheckpointError(f"{path} is missing")
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not valid JSON: {error}") from error
+    if state.get("format") != FORMAT:
+        raise CheckpointError(f"{path} has format {state.get('format')}; this version reads format {FORMAT}")
+    return state
+
+
+def load_model(model: nn.Module, checkpoint: Path) -> None:
+    """Puts a checkpoint's weights into a model that was made for the environment at hand.
+
+    Raises:
+        CheckpointError: missing or damaged file, or weights of another shape; names the first that differ.
+    """
+    path = checkpoint / MODEL_FILE
+    stored, wanted = load_tensors(path), model.state_dict()
+    problems = [f"{name} is missing" for name in wanted if name not in stored]
+    problems += [f"{name} is not part of this model" for name in stored if name not in wanted]
+    problems += [
+        f"{name} is {tuple(stored[name].shape)} in the checkpoint but {tuple(value.shape)} here"
+        for name, value in wanted.items()
+        if name in stored and stored[name].shape != value.shape
+    ]
+    if problems:
+        listed = "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
+        raise CheckpointError(
+            f"{path} does not fit this environment and model: {listed}. Use the experiment's own environment "
+            "(config.yaml beside the checkpoint) or the same network sizes"
+        )
+    model.load_state_dict(stored)
+
+
+def versions() -> dict[str, str]:
+    """What the numbers were made with."""
+    found = {"python": platform.python_version()}
+    for package in ("proto-agents", "proto-envs", "torch", "gymnasium", "mujoco"):
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    # Clones, because safetensors refuses tensors that share memory.
+    safetensors.torch.save_file({name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}, path)
+    path.chmod(0o644)  # safetensors makes files that only their owner can read
+
+
+def _recover(folder: Path) -> None:
+    """Puts the previous checkpoint back where a crash fell between the two renames of `save_checkpoint`."""
+    old = folder.with_name(f".{folder.name}.old")
+    if not folder.exists() and old.exists():
+        old.rename(folder)

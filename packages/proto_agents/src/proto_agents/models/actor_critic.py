@@ -1,0 +1,131 @@
+"""A policy and a value function with their own networks and running normalizers."""
+
+from dataclasses import dataclass
+
+import gymnasium
+import torch
+from torch import Tensor, nn
+
+from proto_agents.models.distributions import Categorical, Distribution, Gaussian
+from proto_agents.models.mlp import Activation, mlp
+from proto_agents.models.normalization import RunningNormalizer
+from proto_agents.spaces import Observations, observation_sizes
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActorCriticConfig:
+    """Sizes and initial values of the networks."""
+
+    hidden_sizes: tuple[int, ...] = (256, 256)
+    """widths of the policy's hidden layers"""
+    critic_hidden_sizes: tuple[int, ...] = (256, 256)
+    """widths of the value function's hidden layers"""
+    activation: Activation = "elu"
+    """between the layers of both networks"""
+    std: float = 0.1
+    """initial standard deviation of each action dimension, in units of the action"""
+    learn_std: bool = False
+    """whether the standard deviation is trained; if not, it stays at `std`"""
+    output_gain: float = 0.01
+    """gain of the policy's last layer: a fresh policy acts close to zero"""
+    observation_clip: float = 5.0
+    """normalized observations are clipped to this magnitude"""
+
+
+class ActorCritic(nn.Module):
+    """Separate policy and value networks for one environment.
+
+    Observations are dictionaries of groups (see `proto_agents.spaces`): the policy reads "policy", the value function
+    "critic" where the environment has it, otherwise "policy" too, and then both share one normalizer. Methods that say
+    "normalized" want the output of `normalize`: a learner normalizes once and trains on the result many times.
+    """
+
+    def __init__(
+        self,
+        observation_space: gymnasium.Space,
+        action_space: gymnasium.Space,
+        config: ActorCriticConfig | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        """observation_space, action_space: of a single environment; generator: source of the initial weights (CPU)."""
+        super().__init__()
+        self.config = config or ActorCriticConfig()
+        sizes = observation_sizes(observation_space)
+        self.critic_group = "critic" if "critic" in sizes else "policy"
+        self.groups = tuple(dict.fromkeys(("policy", self.critic_group)))
+        self.normalizers = nn.ModuleDict(
+            {group: RunningNormalizer((sizes[group],), self.config.observation_clip) for group in self.groups}
+        )
+        self.value_normalizer = RunningNormalizer((), clip=None)
+        self.discrete = isinstance(action_space, gymnasium.spaces.Discrete)
+        if isinstance(action_space, gymnasium.spaces.Discrete):
+            outputs = int(action_space.n)
+        elif isinstance(action_space, gymnasium.spaces.Box):
+            outputs = int(torch.Size(action_space.shape).numel())
+        else:
+            raise TypeError(f"the action space must be Box or Discrete, not {action_space}")
+        self.action_size = outputs
+        self.actor = mlp(
+            (sizes["policy"], *self.config.hidden_sizes, outputs),
+            self.config.activation,
+            self.config.output_gain,
+            generator,
+        )
+        self.critic = mlp(
+            (sizes[self.critic_group], *self.config.critic_hidden_sizes, 1), self.config.activation, 1.0, generator
+        )
+        if not self.discrete:
+            if self.config.std <= 0.0:
+                raise ValueError(f"std must be positive, not {self.config.std}")
+            log_std = torch.full((outputs,), self.config.std).log()
+            self.log_std = nn.Parameter(log_std, requires_grad=self.config.learn_std)
+
+    @property
+    def std(self) -> Tensor | None:
+        """A copy of the standard deviations, (A,); None for discrete actions."""
+        return None if self.discrete else self.log_std.detach().exp()
+
+    def update_normalizers(self, observations: Observations) -> None:
+        """Adds observations to the running statistics."""
+        for group in self.groups:
+            self._normalizer(group).update(observations[group])
+
+    def normalize(self, observations: Observations) -> Observations:
+        """Normalized copies of the groups that the networks read."""
+        return {group: self._normalizer(group).normalize(observations[group]) for group in self.groups}
+
+    def distribution(self, normalized: Observations) -> Distribution:
+        """Action distribution for normalized observations, (B, size) each."""
+        output = self.actor(normalized["policy"])
+        return Categorical(output) if self.discrete else Gaussian(output, self.log_std)
+
+    def normalized_value(self, normalized: Observations) -> Tensor:
+        """Value in units of the value normalizer, for normalized observations. Returns (B,)."""
+        return self.critic(normalized[self.critic_group]).squeeze(-1)
+
+    def value(self, observations: Observations) -> Tensor:
+        """Value in units of reward. Returns (B,)."""
+        return self.value_normalizer.denormalize(self.normalized_value(self.normalize(observations)))
+
+    @torch.no_grad()
+    def act(self, observations: Observations, generator: torch.Generator) -> Tensor:
+        """Draws actions: (B, A) float or (B,) long. Box actions are not clamped, that is the environment's part."""
+        return self.distribution(self.normalize(observations)).sample(generator)
+
+    @torch.no_grad()
+    def act_deterministic(self, observations: Observations) -> Tensor:
+        """The most probable actions: (B, A) float or (B,) long."""
+        normalized = self._normalizer("policy").normalize(observations["policy"])
+        return self.distribution({"policy": normalized}).mode()
+
+    def evaluate(self, observations: Observations, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-probability of the actions, entropy, and value in units of reward, (B,) each."""
+        normalized = self.normalize(observations)
+        distribution = self.distribution(normalized)
+        value = self.value_normalizer.denormalize(self.normalized_value(normalized))
+        return distribution.log_prob(action), distribution.entropy(), value
+
+    def _normalizer(self, group: str) -> RunningNormalizer:
+        normalizer = self.normalizers[group]
+        assert isinstance(normalizer, RunningNormalizer)
+        return normalizer

@@ -1,0 +1,42 @@
+"""Multi-layer perceptrons."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import nn
+
+Activation = Literal["elu", "relu", "silu", "tanh"]
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"elu": nn.ELU, "relu": nn.ReLU, "silu": nn.SiLU, "tanh": nn.Tanh}
+
+
+def mlp(
+    sizes: Sequence[int],
+    activation: Activation = "elu",
+    output_gain: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> nn.Sequential:
+    """Linear layers with an activation between them, none after the last.
+
+    Args:
+        sizes: width of the input, of each hidden layer and of the output.
+        activation: one of `ACTIVATIONS`.
+        output_gain: gain of the last layer's orthogonal initialisation; hidden layers have sqrt(2).
+        generator: source of the initial weights (CPU).
+    """
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"unknown activation {activation!r}; choose one of {', '.join(ACTIVATIONS)}")
+    layers: list[nn.Module] = []
+    for index, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
+        is_last = index == len(sizes) - 2
+        # skip_init: the default initialisation would draw from torch's global generator.
+        layer = nn.utils.skip_init(nn.Linear, inputs, outputs)
+        nn.init.orthogonal_(layer.weight, output_gain if is_last else math.sqrt(2.0), generator=generator)
+        nn.init.zeros_(layer.bias)
+        layers.append(layer)
+        if not is_last:
+            layers.append(ACTIVATIONS[activation]())
+    return nn.Sequential(*layers)

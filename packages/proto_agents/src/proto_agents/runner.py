@@ -1,0 +1,341 @@
+"""The training loop: collect, update, log, evaluate, checkpoint."""
+
+import signal
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, Literal
+
+import torch
+import yaml
+from gymnasium.vector import VectorEnv
+from torch import Tensor
+
+from proto_agents import checkpoint as checkpoints
+from proto_agents.algorithms.ppo import PPO
+from proto_agents.environment import TensorEnvironment
+from proto_agents.evaluation import EvaluationConfig, EvaluationReport, evaluate
+from proto_agents.logging import LoggerName, Writer, make_writers
+from proto_agents.progress import Progress, count, duration
+from proto_agents.spaces import Observations
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunnerConfig:
+    """Length, bookkeeping and place of a run."""
+
+    max_samples: int = 10_000_000
+    """environment steps, all environments together, after which the run ends"""
+    evaluate_every: int = 500_000
+    """samples between evaluations; 0: only at the end"""
+    checkpoint_every: int = 500_000
+    """samples between saves of last/"""
+    keep_every: int = 0
+    """samples between checkpoints that are kept as step-N/; 0: none"""
+    best_metric: str = "mean_return"
+    """number of the evaluation by which best/ is chosen (a field of EvaluationReport or a metric of the environment)"""
+    best_mode: Literal["max", "min"] = "max"
+    """whether a higher or a lower `best_metric` is better; of equals the later one is kept"""
+    seed: int = 0
+    """of the networks, the actions, the minibatches and the environment's first reset"""
+    device: str = "auto"
+    """of the networks: cpu, cuda, cuda:1, ...; auto: where the environment's tensors are"""
+    run_dir: str = ""
+    """run folder; empty: runs/<experiment's name>, with a number appended where that exists"""
+    threads: int = 0
+    """CPU threads of torch; 0: leave as it is"""
+    logger: LoggerName = "tensorboard"
+    """in addition to metrics.jsonl"""
+    report: bool = False
+    """after training: evaluate best/, draw the learning curve, record a video, print a summary"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """How a run ended."""
+
+    samples: int
+    """environment steps"""
+    interrupted: bool
+    """whether SIGINT or SIGTERM ended it before max_samples"""
+    folder: Path
+    """the run folder"""
+    report: EvaluationReport | None
+    """the last evaluation"""
+
+
+class EpisodeStatistics:
+    """Return and length of the running episodes, and means over those that ended since the last `take`."""
+
+    def __init__(self, num_envs: int, device: torch.device) -> None:
+        self.returns = torch.zeros(num_envs, device=device)
+        self.lengths = torch.zeros(num_envs, device=device)
+        self._ended = torch.zeros(3, dtype=torch.float64, device=device)  # episodes, sum of returns, sum of lengths
+
+    def add(self, reward: Tensor, done: Tensor, valid: Tensor) -> None:
+        """One step; reward, done, valid: (N,)."""
+        self.returns += reward * valid
+        self.lengths += valid
+        ended = done.float()
+        self._ended += torch.stack((ended.sum(), (self.returns * ended).sum(), (self.lengths * ended).sum())).double()
+        self.returns *= 1.0 - ended
+        self.lengths *= 1.0 - ended
+
+    def take(self) -> dict[str, float]:
+        """Means since the last call; empty where no episode ended."""
+        episodes, returns, lengths = self._ended.tolist()
+        self._ended.zero_()
+        return {"episode/return": returns / episodes, "episode/length": lengths / episodes} if episodes else {}
+
+
+class Runner:
+    """Trains a learner on an environment and keeps its run folder."""
+
+    def __init__(
+        self,
+        env: VectorEnv,
+        learner: PPO,
+        config: RunnerConfig | None = None,
+        *,
+        evaluation_env: VectorEnv | None = None,
+        evaluation: EvaluationConfig | None = None,
+        experiment: Mapping[str, Any] | None = None,
+        quiet: bool = False,
+    ) -> None:
+        """Makes the run folder; nothing runs before `run`.
+
+        Args:
+            env: any gymnasium vector environment.
+            learner: made for the environment's single spaces.
+            config: length and bookkeeping.
+            evaluation_env: a second environment; without it nothing is evaluated and best/ is not written.
+            evaluation: seed and limits of evaluations.
+            experiment: what config.yaml will say; the configurations given here where None.
+            quiet: print nothing.
+        """
+        self.config = config or RunnerConfig()
+        self.env = TensorEnvironment(env, learner.device)
+        self.learner = learner
+        self.evaluation_env = evaluation_env
+        self.evaluation = evaluation or EvaluationConfig()
+        self.experiment = dict(experiment) if experiment is not None else self._own_experiment()
+        self.folder = Path(self.config.run_dir or "runs/unnamed")
+        self.progress = Progress(enabled=not quiet)
+        self.samples = 0
+        self.iteration = 0
+        self.best: float | None = None
+        self.report: EvaluationReport | None = None
+        self.observations: Observations | None = None
+        self.statistics = EpisodeStatistics(env.num_envs, learner.device)
+        self._last_episode: dict[str, float] = {}
+        if self.config.threads:
+            torch.set_num_threads(self.config.threads)
+        checkpoints.make_folder(self.folder)
+
+    def run(self) -> RunResult:
+        """Trains until `max_samples`, SIGINT or SIGTERM; saves last/ in either case."""
+        config = self.config
+        checkpoints.write_atomically(self.folder / "config.yaml", yaml.safe_dump(self.experiment, sort_keys=False))
+        writers = make_writers(self.folder, config.logger, self.experiment, keep_until=self.samples)
+        if self.observations is None:
+            self.observations = self.env.reset(seed=config.seed)
+        buffer = self.learner.make_buffer(self.env.num_envs)
+        started, start_samples = time.monotonic(), self.samples
+        with Interruption() as interruption, self.progress:
+            while self.samples < config.max_samples and not interruption.requested:
+                before, clock = self.samples, time.monotonic()
+                values = self._collect(buffer)
+                collected = time.monotonic()
+                values |= self.learner.update(buffer, self.learner.value(self.observations))
+                updated = time.monotonic()
+                self.iteration += 1
+                self.samples += buffer.horizon * self.env.num_envs
+                values["speed/samples_per_second"] = (self.samples - before) / (updated - clock)
+                values["speed/rollout_share"] = (collected - clock) / (updated - clock)
+                is_best = False
+                if self._due(config.evaluate_every, before) or self.samples >= config.max_samples:
+                    values |= self._evaluate()
+                    is_best = self._is_best()
+                for writer in writers:
+                    writer.write(self.samples, {"iteration": self.iteration} | values)
+                is_kept = self._due(config.keep_every, before)
+                if is_best or is_kept or self._due(config.checkpoint_every, before):
+                    last = self._save("last")
+                    if is_best:
+                        checkpoints.copy_checkpoint(last, self.folder / "best")
+                    if is_kept:
+                        checkpoints.copy_checkpoint(last, self.folder / f"step-{self.samples}")
+                self._show(values, self.samples - start_samples, time.monotonic() - started)
+            self._save("last")
+            self._say_end(interruption, writers)
+        return RunResult(
+            samples=self.samples, interrupted=interruption.requested, folder=self.folder, report=self.report
+        )
+
+    def resume(self, checkpoint: Path | None = None) -> None:
+        """Goes on from a checkpoint (default: last/ of the run folder), exactly where the environment can be saved."""
+        folder = checkpoint or checkpoints.find_checkpoint(self.folder, ("last",))
+        state = checkpoints.load_state(folder)
+        checkpoints.load_model(self.learner.model, folder)
+        tensors = checkpoints.load_tensors(folder / checkpoints.TRAINER_FILE)
+        self.learner.load_state_dict(_strip("learner/", tensors))
+        self.samples, self.iteration, self.best = state["samples"], state["iteration"], state["best"]
+        self.env.steps = state["steps"]
+        environment = _strip("environment/", tensors)
+        if environment and environment["resetting"].shape[0] == self.env.num_envs:
+            self.observations = self.env.load_state_dict(environment, seed=self.config.seed)
+            self.statistics.returns.copy_(tensors["episode/returns"])
+            self.statistics.lengths.copy_(tensors["episode/lengths"])
+        else:  # a new seed, or the environments would repeat the episodes of the run's beginning
+            self.observations = self.env.reset(seed=self.config.seed + self.iteration)
+
+    def _collect(self, buffer: Any) -> dict[str, float]:  # noqa: ANN401 - RolloutBuffer or a descendant's
+        """Fills the buffer; returns the means of the environment's metrics and of the episodes that ended."""
+        assert self.observations is not None
+        sums: dict[str, Tensor] = {}
+        steps = torch.zeros((), device=self.learner.device)
+        buffer.clear()
+        for _ in range(buffer.horizon):
+            step = self.learner.act(self.observations)
+            transition = self.env.step(step.action)
+            buffer.add(step, transition, self.learner.value(transition.truncated_observations))
+            self.observations = transition.observations
+            done = transition.terminated | transition.truncated
+            self.statistics.add(transition.reward, done, transition.valid)
+            steps += transition.valid.sum()
+            for name, metric in transition.metrics.items():
+                total = torch.where(transition.valid, metric.float(), 0.0).sum()
+                sums[name] = sums[name] + total if name in sums else total
+        values = {f"metrics/{name}": (total / steps.clamp(min=1.0)).item() for name, total in sums.items()}
+        self._last_episode = self.statistics.take() or self._last_episode
+        return values | self._last_episode
+
+    def _evaluate(self) -> dict[str, float]:
+        if self.evaluation_env is None:
+            return {}
+        self.report = evaluate(self.evaluation_env, self.learner.model.act_deterministic, self.evaluation)
+        return {f"evaluation/{name}": value for name, value in self.report.values().items()}
+
+    def _is_best(self) -> bool:
+        """Whether the evaluation just made is the best so far; if so, remembers it."""
+        if self.report is None:
+            return False
+        values = self.report.values()
+        if self.config.best_metric not in values:
+            raise ValueError(
+                f"runner.best_metric {self.config.best_metric!r} is not in the evaluation's report; "
+                f"it has {', '.join(sorted(values))}"
+            )
+        value = values[self.config.best_metric]
+        sign = 1.0 if self.config.best_mode == "max" else -1.0
+        if self.best is not None and sign * value < sign * self.best:
+            return False
+        self.best = value
+        return True
+
+    def _save(self, name: str) -> Path:
+        trainer = {f"learner/{key}": value for key, value in self.learner.state_dict().items()}
+        environment = self.env.state_dict()
+        if environment is not None:
+            trainer |= {f"environment/{key}": value for key, value in environment.items()}
+            trainer |= {"episode/returns": self.statistics.returns, "episode/lengths": self.statistics.lengths}
+        state = {
+            "samples": self.samples,
+            "iteration": self.iteration,
+            "steps": self.env.steps,
+            "best": self.best,
+            "learning_rate": self.learner.learning_rate,
+            "episode": self._last_episode,
+            "evaluation": self.report.values() if self.report is not None else {},
+        }
+        folder = self.folder / name
+        checkpoints.save_checkpoint(folder, self.learner.model.state_dict(), trainer, state)
+        return folder
+
+    def _due(self, every: int, before: int) -> bool:
+        """Whether the last iteration crossed a multiple of `every` samples."""
+        return every > 0 and self.samples // every > before // every
+
+    def _show(self, values: Mapping[str, float], samples: int, seconds: float) -> None:
+        rate = samples / max(seconds, 1e-9)
+        left = max(0, self.config.max_samples - self.samples) / max(rate, 1e-9)
+        parts = [
+            f"iteration {self.iteration}",
+            f"samples {count(self.samples)}/{count(self.config.max_samples)}",
+            f"{count(rate)}/s",
+            f"left {duration(left)}",
+        ]
+        if "episode/return" in values:
+            parts += [f"return {values['episode/return']:.2f}", f"episode {values['episode/length']:.0f} steps"]
+        if self.report is not None:
+            known = self.report
+            if known.success_rate is not None:
+                parts.append(f"success {100.0 * known.success_rate:.0f} %")
+            if known.mpjpe_mm is not None:
+                parts.append(f"mpjpe {known.mpjpe_mm:.0f} mm")
+            if known.success_rate is None:
+                parts.append(f"evaluation return {known.mean_return:.2f}")
+        is_last = self.samples >= self.config.max_samples
+        self.progress.show("  ".join(parts), force=is_last or any(name.startswith("evaluation/") for name in values))
+
+    def _say_end(self, interruption: "Interruption", writers: tuple[Writer, ...]) -> None:
+        for writer in writers:
+            writer.close()
+        if interruption.requested:
+            self.progress.say(
+                f"stopped by {interruption.name} at {self.samples} samples; saved {self.folder / 'last'}. "
+                f"Go on with: proto-train --resume {self.folder}"
+            )
+
+    def _own_experiment(self) -> dict[str, Any]:
+        parts = {
+            "algorithm": asdict(self.learner.config),
+            "model": asdict(self.learner.model.config),
+            "runner": asdict(self.config),
+            "evaluation": asdict(self.evaluation),
+        }
+        return {name: _plain(part) for name, part in parts.items()}
+
+
+class Interruption:
+    """Turns the first SIGINT or SIGTERM into a request; the second one acts as usual. A context manager."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self.name = ""
+        self._previous: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> "Interruption":
+        if threading.current_thread() is threading.main_thread():  # Python allows handlers only there
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._request)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._restore()
+
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True
+        self.name = signal.Signals(number).name
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous = {}
+
+
+def _strip(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - YAML values
+    """Lists instead of tuples, for YAML."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
