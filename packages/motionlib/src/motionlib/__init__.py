@@ -1,0 +1,11 @@
+"""Motion clips in, batched reference states out.
+
+`Motion` is one clip, `load` reads one from a file of any known format, `MotionLib` packs many and answers queries.
+"""
+
+from motionlib.importers import load
+from motionlib.library import MotionLib, MotionState
+from motionlib.motion import Motion, MotionError
+from motionlib.samples import sample_names, sample_path
+
+__all__ = ["Motion", "MotionError", "MotionLib", "MotionState", "load", "sample_names", "sample_path"]
