@@ -1,0 +1,40 @@
+"""The built-in characters, written as tables of numbers; none needs a mesh or a download."""
+
+from __future__ import annotations
+
+import difflib
+from functools import cache
+
+from poselib.ground import CollisionPoints
+from poselib.models import amp, smpl
+from poselib.models.description import CharacterModel
+from poselib.skeleton import Skeleton
+
+__all__ = ["MODELS", "CharacterModel", "character_model", "collision_points", "skeleton"]
+
+MODELS: dict[str, CharacterModel] = {model.name: model for model in (amp.MODEL, smpl.MODEL)}
+
+
+def character_model(name: str) -> CharacterModel:
+    """A built-in character by name, such as "amp" or "smpl".
+
+    Raises:
+        KeyError: naming the built-in characters.
+    """
+    if name not in MODELS:
+        near = difflib.get_close_matches(name, MODELS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise KeyError(f"no built-in character {name!r}; there are {sorted(MODELS)}{hint}")
+    return MODELS[name]
+
+
+@cache
+def skeleton(name: str) -> Skeleton:
+    """The skeleton of a built-in character."""
+    return Skeleton.from_mjcf(character_model(name).spec())
+
+
+@cache
+def collision_points(name: str) -> CollisionPoints:
+    """The collision geometry of a built-in character as points with radii."""
+    return CollisionPoints.from_spec(character_model(name).spec(), skeleton(name))
