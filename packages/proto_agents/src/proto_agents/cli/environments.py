@@ -1,0 +1,91 @@
+"""Makes an experiment's environments and finds its runs."""
+
+import difflib
+import importlib
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import torch
+from gymnasium.vector import VectorEnv
+
+from proto_agents.checkpoint import CheckpointError, find_checkpoint
+from proto_agents.config import Experiment
+from proto_agents.parsing import ConfigError, load_yaml, parse_dataclass
+
+INSTALL = "pip install 'proto-agents[humanoid]'"
+
+
+def register_environments(identifier: str) -> None:
+    """Imports the package that registers our ids, where the id is one of ours.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    if not identifier.startswith("Proto"):
+        return
+    try:
+        importlib.import_module("proto_envs")
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"{identifier} needs the package proto-envs ({error}); install it with: {INSTALL}") from error
+
+
+def make_environment(
+    experiment: Experiment,
+    num_envs: int | None = None,
+    overlay: dict[str, Any] | None = None,
+    render_mode: str | None = None,
+) -> VectorEnv:
+    """Makes the experiment's environment.
+
+    Args:
+        experiment: what to make.
+        num_envs: instead of the experiment's own number.
+        overlay: keyword arguments laid over the experiment's own.
+        render_mode: such as "rgb_array".
+
+    Raises:
+        ConfigError: no such id.
+    """
+    config = experiment.env
+    if not config.id:
+        raise ConfigError("the experiment names no environment; set env.id in an overlay or with --env.id")
+    register_environments(config.id)
+    if config.id not in gymnasium.registry:
+        close = difflib.get_close_matches(config.id, list(gymnasium.registry), n=3, cutoff=0.4)
+        raise ConfigError(f"no environment {config.id!r} is registered; nearest: {', '.join(close) or 'none'}")
+    arguments = config.keyword_arguments(overlay)
+    if render_mode is not None:
+        arguments["render_mode"] = render_mode
+    return gymnasium.make_vec(config.id, num_envs=num_envs or config.num_envs, **arguments)
+
+
+def learner_device(experiment: Experiment, env: VectorEnv) -> torch.device:
+    """Where the networks live: as configured, or where the environment's tensors are."""
+    if experiment.runner.device != "auto":
+        return torch.device(experiment.runner.device)
+    return torch.device(getattr(env.unwrapped, "device", "cpu"))
+
+
+def find_run(name: str, prefer: tuple[str, ...] = ("best", "last")) -> tuple[Experiment, Path]:
+    """The experiment and checkpoint folder of a run folder, a checkpoint folder, or `pretrained/<name>`.
+
+    Raises:
+        CheckpointError: there is none.
+        ConfigError: its config.yaml is missing or wrong.
+    """
+    path = Path(name)
+    if not path.exists() and name.startswith("pretrained/"):
+        root = Path(str(files("proto_agents"))) / "pretrained"
+        path = root / name.removeprefix("pretrained/")
+        if not path.is_dir():
+            shipped = ", ".join(sorted(child.name for child in root.iterdir() if child.is_dir())) or "none"
+            raise CheckpointError(f"no pretrained policy {name!r}; shipped: {shipped}")
+    checkpoint = find_checkpoint(path, prefer)
+    for folder in (checkpoint, checkpoint.parent):
+        config = folder / "config.yaml"
+        if config.is_file():
+            data = load_yaml(config.read_text(encoding="utf-8"), str(config))
+            return parse_dataclass(Experiment, data, str(config)), checkpoint
+    raise ConfigError(f"config.yaml is missing beside {checkpoint}: it says which environment the policy is for")

@@ -1,0 +1,88 @@
+"""proto-eval: what a trained policy achieves."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from gymnasium.vector import VectorEnv
+
+from proto_agents.algorithms.ppo import PPO
+from proto_agents.checkpoint import CheckpointError, load_model
+from proto_agents.cli.environments import find_run, learner_device, make_environment
+from proto_agents.cli.summary import print_report
+from proto_agents.config import Experiment, program_arguments, split_free_flags
+from proto_agents.evaluation import EvaluationReport, check_expectations, evaluate
+from proto_agents.parsing import ConfigError, merge
+
+
+@dataclass(frozen=True)
+class EvaluateArguments:
+    """Plays one episode per environment with deterministic actions; exit code 1 where the experiment's `expect:` is
+    missed. Keyword arguments of the environment: --env.KEY VALUE, such as --env.task.speed 2.
+    """  # noqa: D205
+
+    run: Annotated[str, tyro.conf.Positional]
+    """run folder (best/, else last/), checkpoint folder, or pretrained/<name>"""
+    json: bool = False
+    """print one JSON line, the last line of the output"""
+    num_envs: int | None = None
+    """episodes, one per environment"""
+    seconds: float | None = None
+    """longest episode in simulated time"""
+    steps: int | None = None
+    """longest episode in control steps"""
+    seed: int | None = None
+    """of the environments' reset"""
+
+
+def evaluate_checkpoint(experiment: Experiment, checkpoint: Path) -> EvaluationReport:
+    """Evaluates a checkpoint as its experiment says."""
+    settings = experiment.evaluation
+    env = make_environment(experiment, settings.num_envs, settings.env)
+    try:
+        policy = load_policy(experiment, env, checkpoint)
+        return evaluate(env, policy.model.act_deterministic, settings)
+    finally:
+        env.close()
+
+
+def load_policy(experiment: Experiment, env: VectorEnv, checkpoint: Path) -> PPO:
+    """A learner with a checkpoint's weights, for an environment like the one it was trained in."""
+    device = learner_device(experiment, env)
+    learner = PPO(
+        env.single_observation_space, env.single_action_space, experiment.algorithm, experiment.model, device=device
+    )
+    load_model(learner.model, checkpoint)
+    return learner
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of proto-eval."""
+    rest, taken = split_free_flags(program_arguments(arguments), ("env",))
+    options = tyro.cli(EvaluateArguments, args=rest, prog="proto-eval")
+    try:
+        experiment, checkpoint = find_run(options.run)
+        given = {name: getattr(options, name) for name in ("num_envs", "seconds", "steps", "seed")}
+        changes = {name: value for name, value in given.items() if value is not None}
+        if options.seconds is not None and options.steps is None:
+            changes["steps"] = None
+        overlay = merge(experiment.evaluation.env, taken.get("env", {}))
+        experiment = replace(experiment, evaluation=replace(experiment.evaluation, env=overlay, **changes))
+        report = evaluate_checkpoint(experiment, checkpoint)
+    except (CheckpointError, ConfigError) as error:
+        sys.exit(f"proto-eval: {error}")
+    expectations = check_expectations(report, experiment.expect)
+    passed = all(result.passed for result in expectations)
+    if options.json:
+        print(json.dumps(report.to_dict() | {"checkpoint": str(checkpoint), "expectations_met": passed}))
+    else:
+        print_report(report, expectations, str(checkpoint))
+    sys.exit(0 if passed else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""proto-train: from overlays and flags to a run folder."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from proto_agents.algorithms.ppo import PPO
+from proto_agents.checkpoint import CheckpointError
+from proto_agents.cli.environments import find_run, learner_device, make_environment
+from proto_agents.cli.report import write_report
+from proto_agents.config import (
+    FREE_MAPPINGS,
+    Experiment,
+    load_experiment,
+    program_arguments,
+    split_free_flags,
+    with_run_folder,
+)
+from proto_agents.environment import NonFiniteError
+from proto_agents.parsing import ConfigError, merge, parse_dataclass, plain
+from proto_agents.runner import Runner, RunResult
+
+DESCRIPTION = """Trains a policy.
+
+proto-train OVERLAYS... [FLAGS]: overlays are names of shipped configurations (quickstart, cartpole, robot/smpl, ...)
+or YAML files, merged left to right; flags come after them. Keyword arguments of the environment that have no flag
+below: --env.task.KEY VALUE, --env.kwargs.KEY VALUE, --evaluation.env.KEY VALUE."""
+
+
+@dataclass(frozen=True)
+class TrainArguments:
+    """Flags of proto-train: every field of an experiment, and how to go on with a run."""
+
+    experiment: Annotated[Experiment, tyro.conf.arg(name="")]
+    """the experiment"""
+    resume: Path | None = None
+    """run folder to go on with, from its last/"""
+
+
+def parse_arguments(arguments: Sequence[str]) -> TrainArguments:
+    """Overlays, then flags; the merged overlays are the flags' defaults.
+
+    Raises:
+        ConfigError: an unknown overlay, key or value.
+    """
+    arguments = list(arguments)
+    first_flag = next((i for i, argument in enumerate(arguments) if argument.startswith("-")), len(arguments))
+    overlays, flags = arguments[:first_flag], arguments[first_flag:]
+    flags, taken = split_free_flags(flags, FREE_MAPPINGS)
+    resume = _resume_folder(flags)
+    if resume is None:
+        experiment = load_experiment(overlays, taken)
+    elif overlays:
+        raise ConfigError(f"--resume takes the experiment from {resume}; leave out the overlays {' '.join(overlays)}")
+    else:
+        stored, _ = find_run(str(resume), ("last",))
+        merged = merge(plain(stored), taken)
+        merged["runner"]["run_dir"] = str(resume)
+        experiment = parse_dataclass(Experiment, merged, f"{resume} and the command line")
+    return tyro.cli(
+        TrainArguments,
+        args=flags,
+        default=TrainArguments(experiment=experiment, resume=resume),
+        prog="proto-train",
+        description=DESCRIPTION,
+    )
+
+
+def train(experiment: Experiment, resume: Path | None = None) -> RunResult:
+    """Makes the environments, the learner and the runner, and runs them."""
+    env = make_environment(experiment)
+    settings = experiment.evaluation
+    evaluation_env = make_environment(experiment, settings.num_envs, settings.env)
+    try:
+        learner = PPO(
+            env.single_observation_space,
+            env.single_action_space,
+            experiment.algorithm,
+            experiment.model,
+            seed=experiment.runner.seed,
+            device=learner_device(experiment, env),
+        )
+        runner = Runner(
+            env,
+            learner,
+            experiment.runner,
+            evaluation_env=evaluation_env,
+            evaluation=settings,
+            experiment=plain(experiment),
+        )
+        if resume is not None:
+            runner.resume()
+        return runner.run()
+    finally:
+        env.close()
+        evaluation_env.close()
+
+
+def _resume_folder(flags: Sequence[str]) -> Path | None:
+    """The value of --resume, which decides what the other flags' defaults are."""
+    for index, flag in enumerate(flags):
+        name, equals, value = flag.partition("=")
+        if name == "--resume":
+            if not equals and index + 1 == len(flags):
+                raise ConfigError("--resume needs a run folder")
+            return Path(value if equals else flags[index + 1])
+    return None
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of proto-train."""
+    try:
+        parsed = parse_arguments(program_arguments(arguments))
+        experiment = parsed.experiment if parsed.resume else with_run_folder(parsed.experiment)
+        if parsed.resume is None:
+            print(f"{experiment.name}: {experiment.env.id}, run folder {experiment.runner.run_dir}", flush=True)
+        result = train(experiment, parsed.resume)
+        if result.interrupted:
+            sys.exit(130)
+        passed = write_report(experiment, result.folder) if experiment.runner.report else True
+    except (CheckpointError, ConfigError, NonFiniteError) as error:
+        sys.exit(f"proto-train: {error}")
+    sys.exit(0 if passed else 1)
+
+
+if __name__ == "__main__":
+    main()

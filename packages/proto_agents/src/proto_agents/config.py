@@ -1,0 +1,169 @@
+"""An experiment: the typed configuration of a run, composed from YAML overlays and command-line flags."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from proto_agents.algorithms.ppo import PPOConfig
+from proto_agents.evaluation import EvaluationConfig
+from proto_agents.models.actor_critic import ActorCriticConfig
+from proto_agents.parsing import ConfigError, load_yaml, merge, nearest, parse_dataclass, plain
+from proto_agents.runner import RunnerConfig
+
+Free = Annotated[dict[str, Any], tyro.conf.Fixed]
+"""A mapping whose keys only the environment knows; its flags are `--path.to.key VALUE`, see `split_free_flags`."""
+
+FREE_MAPPINGS = ("env.task", "env.kwargs", "evaluation.env", "expect")
+"""Where an experiment has free mappings."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvironmentConfig:
+    """Which environment, and how it is made: `gymnasium.make_vec(id, num_envs=num_envs, ...)`."""
+
+    id: str = ""
+    """registered id, such as ProtoMimic-AMP-v0 or CartPole-v1"""
+    num_envs: int = 512
+    """environments simulated side by side"""
+    motions: str | tuple[str, ...] | None = None
+    """motion clips or a packed library; None: the environment's default"""
+    backend: str | None = None
+    """simulator; None: the environment's default"""
+    device: str | None = None
+    """of the simulator; None: the environment's default"""
+    control_hz: float | None = None
+    """actions per second; None: the environment's default"""
+    task: Free = field(default_factory=dict)
+    """fields of the task, such as --env.task.KEY VALUE"""
+    kwargs: Free = field(default_factory=dict)
+    """any other keyword argument of the environment, such as --env.kwargs.KEY VALUE"""
+
+    def keyword_arguments(self, overlay: dict[str, Any] | None = None) -> dict[str, Any]:
+        """What `make_vec` gets besides id and num_envs: only what is set, with an overlay laid over it."""
+        named = {name: getattr(self, name) for name in ("motions", "backend", "device", "control_hz")}
+        given = {name: plain(value) for name, value in named.items() if value is not None}
+        if self.task:
+            given["task"] = self.task
+        return merge(merge(given, self.kwargs), overlay or {})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """Everything that defines a run."""
+
+    name: str = "experiment"
+    """name of the run folder"""
+    env: EnvironmentConfig = field(default_factory=EnvironmentConfig)
+    """the environment"""
+    model: ActorCriticConfig = field(default_factory=ActorCriticConfig)
+    """the networks"""
+    algorithm: PPOConfig = field(default_factory=PPOConfig)
+    """the learner; `kind` says which"""
+    runner: RunnerConfig = field(default_factory=RunnerConfig)
+    """length and bookkeeping"""
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    """how the policy is judged"""
+    expect: Annotated[dict[str, tuple[float, float]], tyro.conf.Fixed] = field(default_factory=dict)
+    """metric of the evaluation: [least, greatest] accepted value"""
+
+
+def config_root() -> Path:
+    """Folder of the shipped configurations."""
+    return Path(str(files("proto_agents"))) / "configs"
+
+
+def find_overlay(name: str) -> Path:
+    """The file that an overlay's name means: a path, `configs/exp/<name>.yaml` or `configs/<group>/<name>.yaml`.
+
+    Raises:
+        ConfigError: there is none; names the nearest.
+    """
+    root = config_root()
+    for candidate in (Path(name), root / "exp" / f"{name}.yaml", root / f"{name}.yaml"):
+        if candidate.is_file():
+            return candidate
+    known = sorted(path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.yaml"))
+    names = [name.removeprefix("exp/") for name in known]
+    raise ConfigError(f"no overlay {name!r}: neither a file nor a shipped configuration; {nearest(name, names)}")
+
+
+def load_overlays(names: Sequence[str]) -> dict[str, Any]:
+    """Merges overlays left to right; each is checked alone, so that a mistake names its file."""
+    merged: dict[str, Any] = {}
+    for name in names:
+        path = find_overlay(name)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: cannot be read: {error}") from error
+        data = load_yaml(text, str(path)) or {}
+        parse_dataclass(Experiment, data, str(path))
+        merged = merge(merged, data)
+    return merged
+
+
+def load_experiment(names: Sequence[str], overrides: dict[str, Any] | None = None) -> Experiment:
+    """The experiment that overlays describe. overrides: a last overlay, from the command line."""
+    merged = merge(load_overlays(names), overrides or {})
+    return parse_dataclass(Experiment, merged, "the command line" if overrides else " + ".join(names))
+
+
+def split_free_flags(arguments: Sequence[str], prefixes: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+    """Takes the flags of free mappings out of a command line.
+
+    Args:
+        arguments: such as ["--env.task.speed", "3", "--env.num-envs=8"].
+        prefixes: dotted places of the free mappings, such as "env.task".
+
+    Returns:
+        The other arguments, and a nested mapping of what was taken; values are read as YAML.
+    """
+    rest: list[str] = []
+    taken: dict[str, Any] = {}
+    queue = list(arguments)
+    while queue:
+        argument = queue.pop(0)
+        key, equals, value = argument.removeprefix("--").partition("=")
+        if not argument.startswith("--") or not any(key.startswith(f"{prefix}.") for prefix in prefixes):
+            rest.append(argument)
+            continue
+        if not equals:
+            if not queue:
+                raise ConfigError(f"{argument} needs a value")
+            value = queue.pop(0)
+        nested: Any = load_yaml(value, argument)
+        for part in reversed(key.replace("-", "_").split(".")):
+            nested = {part: nested}
+        taken = merge(taken, nested)
+    return rest, taken
+
+
+def default_run_folder(name: str) -> Path:
+    """runs/<name>, or runs/<name>-2, ... where that exists."""
+    folder, number = Path("runs") / name, 2
+    while folder.exists():
+        folder, number = Path("runs") / f"{name}-{number}", number + 1
+    return folder
+
+
+def with_run_folder(experiment: Experiment) -> Experiment:
+    """The experiment with its run folder chosen.
+
+    Raises:
+        ConfigError: the run folder that was asked for already holds a run.
+    """
+    chosen = experiment.runner.run_dir
+    if chosen and (Path(chosen) / "config.yaml").exists():
+        raise ConfigError(f"{chosen} already holds a run; go on with --resume {chosen}, or choose another run folder")
+    folder = chosen or str(default_run_folder(experiment.name))
+    return replace(experiment, runner=replace(experiment.runner, run_dir=folder))
+
+
+def program_arguments(arguments: Sequence[str] | None) -> list[str]:
+    """The given arguments, or those of the process."""
+    return list(sys.argv[1:] if arguments is None else arguments)
