@@ -1,0 +1,44 @@
+"""What an action means: maps from the policy's numbers in [-1, 1] to joint targets in rad."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from poselib.rotations import quat_multiply
+from torch import Tensor
+
+from proto_envs.components.control import MotionReference
+from proto_envs.robots import Robot
+
+__all__ = ["ActionMap", "absolute_targets", "reference_offsets"]
+
+ActionMap = Callable[[Tensor], Tensor]
+"""(N, D) in [-1, 1] to (N, D) rad"""
+
+
+def absolute_targets(robot: Robot, device: torch.device) -> ActionMap:
+    """Target = offset + scale · action, as in AMP and ProtoMotions: the whole range of each joint within [-1, 1]."""
+    offset, scale = robot.action_offset.to(device), robot.action_scale.to(device)
+
+    def apply(actions: Tensor) -> Tensor:
+        return offset + scale * actions
+
+    return apply
+
+
+def reference_offsets(robot: Robot, reference: MotionReference, scale: float, lead: float) -> ActionMap:
+    """Target = next reference pose, turned in each joint's own frame by scale · action (rad).
+
+    A position drive with damping lags its target by damping/stiffness seconds; `lead` = 1 makes up for that by turning
+    the target on by the reference's joint velocity times that lag.
+    """
+    skeleton = robot.skeleton
+    lag = (lead * robot.damping_ratio).to(reference.times.device)
+
+    def apply(actions: Tensor) -> Tensor:
+        goal = reference.joint_reference(reference.dt)
+        turn = skeleton.local_rotations_from_dofs(scale * actions + lag * goal.dof_velocities)
+        return skeleton.dofs_from_local_rotations(quat_multiply(goal.local_rotations, turn))
+
+    return apply

@@ -1,0 +1,107 @@
+"""How a task names its parts: observation, reward and termination terms, and their evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from proto_envs.components.actions import ActionMap
+from proto_envs.components.control import Control
+from proto_envs.context import Context
+
+__all__ = ["Components", "Kernel", "Reward", "Termination", "observe", "total_reward"]
+
+Kernel = Callable[[Context], Tensor]
+"""A pure function of the moment. Parameters are bound with `functools.partial`."""
+
+
+@dataclass(frozen=True)
+class Reward:
+    """One term of the reward."""
+
+    kernel: Kernel
+    """Context to (N,)"""
+    weight: float = 1.0
+    multiplicative: bool = False
+    """multiply with the other such terms first; the product then counts as one term of weight 1"""
+    skip_grace: bool = False
+    """0 during the grace steps after a reset"""
+    minimum: float | None = None
+    """lowest weighted value, for terms without a bound"""
+
+
+@dataclass(frozen=True)
+class Termination:
+    """One way to fail."""
+
+    kernel: Kernel
+    """Context to (N,) bool"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Components:
+    """Everything a task is made of."""
+
+    observations: Mapping[str, Sequence[Kernel]]
+    """group name to kernels whose (N, F) outputs are laid side by side; the group "policy" must be there"""
+    action: ActionMap
+    """actions in [-1, 1] to joint targets"""
+    rewards: Mapping[str, Reward]
+    terminations: Mapping[str, Termination] = field(default_factory=dict)
+    metrics: Mapping[str, Kernel] = field(default_factory=dict)
+    """Context to (N,); reported each step beside the reward terms' raw values"""
+    controls: Mapping[str, Control] = field(default_factory=dict)
+
+
+def observe(kernels: Sequence[Kernel], context: Context) -> Tensor:
+    """Lay the outputs of observation kernels side by side, (N, F).
+
+    Raises:
+        ValueError: naming the kernel whose output is not (N, F).
+    """
+    parts = [kernel(context) for kernel in kernels]
+    num_envs = len(context.steps)
+    for kernel, part in zip(kernels, parts, strict=True):
+        if part.dim() != 2 or len(part) != num_envs:
+            raise ValueError(f"observation {kernel_name(kernel)}: want ({num_envs}, F), got {tuple(part.shape)}")
+    return torch.cat(parts, dim=-1)
+
+
+def total_reward(rewards: Mapping[str, Reward], context: Context, grace: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """Weighted sum of the terms, (N,), and each term's raw value by name.
+
+    Args:
+        rewards: terms by name.
+        context: the moment after the step.
+        grace: (N,) bool, environments still in their grace steps.
+
+    Raises:
+        ValueError: naming the term whose output is not (N,).
+    """
+    total = torch.zeros(len(grace), device=grace.device)
+    product: Tensor | None = None
+    raw = {}
+    for name, term in rewards.items():
+        value = term.kernel(context)
+        if value.shape != grace.shape:
+            raise ValueError(f"reward {name!r}: want {tuple(grace.shape)}, got {tuple(value.shape)}")
+        raw[name] = value
+        if term.skip_grace:
+            value = value.masked_fill(grace, 0.0)
+        if term.multiplicative:
+            product = term.weight * value if product is None else product * term.weight * value
+            continue
+        value = term.weight * value
+        total += value if term.minimum is None else value.clamp_min(term.minimum)
+    return (total if product is None else total + product), raw
+
+
+def kernel_name(kernel: Kernel) -> str:
+    """Readable name of a kernel for messages."""
+    if isinstance(kernel, partial):
+        return f"{kernel.func.__name__}({', '.join(f'{k}={v!r}' for k, v in kernel.keywords.items())})"
+    return getattr(kernel, "__name__", repr(kernel))

@@ -1,0 +1,175 @@
+"""What every observation, reward and termination sees: the robot's state, its actions, and the task's targets.
+
+All tensors are float32 on the environment's device and batched over the N environments of the call (all of them, or the
+subset that is being reset). Quaternions are xyzw; positions and velocities are in the world frame unless a name says
+otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from motionlib import MotionState
+from poselib.rotations import angle_between, heading_angle
+from torch import Tensor
+
+from proto_envs.robots import Robot
+
+__all__ = ["Context", "ResetState", "RobotState", "TrackingError"]
+
+
+class RobotState:
+    """Pose and velocity of all bodies; joint-level quantities are read from the engine only when first asked for."""
+
+    def __init__(
+        self,
+        body_positions: Tensor,
+        body_rotations: Tensor,
+        body_velocities: Tensor,
+        body_angular_velocities: Tensor,
+        read: Callable[[str], Tensor],
+    ) -> None:
+        """Wrap what an engine has read.
+
+        Args:
+            body_positions: (N, B, 3) m.
+            body_rotations: (N, B, 4).
+            body_velocities: (N, B, 3) m/s, of the bodies' origins.
+            body_angular_velocities: (N, B, 3) rad/s.
+            read: gives a lazy field by name.
+        """
+        self.body_positions = body_positions
+        self.body_rotations = body_rotations
+        self.body_velocities = body_velocities
+        self.body_angular_velocities = body_angular_velocities
+        self._read = read
+
+    @cached_property
+    def dof_positions(self) -> Tensor:
+        """(N, D) rad."""
+        return self._read("dof_positions")
+
+    @cached_property
+    def dof_velocities(self) -> Tensor:
+        """(N, D) rad/s; a ball's three are its angular velocity in the child's frame."""
+        return self._read("dof_velocities")
+
+    @cached_property
+    def dof_forces(self) -> Tensor:
+        """(N, D) N m that the drives exerted in the last substep, damping left out."""
+        return self._read("dof_forces")
+
+    @cached_property
+    def contact_forces(self) -> Tensor:
+        """(N, B, 3) N, world: net force of the ground on each body in the last substep."""
+        return self._read("contact_forces")
+
+
+@dataclass(frozen=True)
+class ResetState:
+    """Where a robot starts an episode; world frame, n environments."""
+
+    root_position: Tensor
+    """(n, 3) m"""
+    local_rotations: Tensor
+    """(n, B, 4); the root's is its orientation in the world"""
+    root_velocity: Tensor
+    """(n, 3) m/s"""
+    root_angular_velocity: Tensor
+    """(n, 3) rad/s"""
+    dof_velocities: Tensor
+    """(n, D) rad/s"""
+
+
+@dataclass(frozen=True)
+class TrackingError:
+    """How far the robot is from its reference, body by body. Everything is computed once, when first asked for."""
+
+    state: RobotState
+    reference: MotionState
+
+    @cached_property
+    def offsets(self) -> Tensor:
+        """(N, B, 3) m, robot minus reference."""
+        return self.state.body_positions - self.reference.body_positions
+
+    @cached_property
+    def squared_distances(self) -> Tensor:
+        """(N, B) m2."""
+        return self.offsets.square().sum(-1)
+
+    @cached_property
+    def distances(self) -> Tensor:
+        """(N, B) m."""
+        return self.squared_distances.sqrt()
+
+    @cached_property
+    def root_relative_distances(self) -> Tensor:
+        """(N, B) m, with both roots moved onto each other (not turned)."""
+        return (self.offsets - self.offsets[:, :1]).norm(dim=-1)
+
+    @cached_property
+    def angles(self) -> Tensor:
+        """(N, B) rad."""
+        return angle_between(self.state.body_rotations, self.reference.body_rotations)
+
+
+@dataclass(frozen=True)
+class Context:
+    """One moment of N environments."""
+
+    robot: Robot
+    dt: float
+    """s per control step"""
+    state: RobotState
+    steps: Tensor
+    """(N,) control steps since the episode began"""
+    targets: Tensor
+    """(N, D) rad, joint targets commanded for the step just made"""
+    previous_targets: Tensor
+    """(N, D) rad, those of the step before"""
+    ground_height: Tensor
+    """(N,) m under the root"""
+    motion: MotionState | None = None
+    """reference at this moment, where the task has one"""
+    upcoming: MotionState | None = None
+    """reference at the K future moments the task looks at, (N, K, ...) in each field"""
+
+    @property
+    def reference(self) -> MotionState:
+        """The reference pose that the robot should be in now.
+
+        Raises:
+            LookupError: if the task has no reference motion.
+        """
+        if self.motion is None:
+            raise LookupError("this task has no reference motion: add a MotionReference to its controls")
+        return self.motion
+
+    @property
+    def future(self) -> MotionState:
+        """The reference at future moments, (N, K, ...).
+
+        Raises:
+            LookupError: if the task has no reference motion.
+        """
+        if self.upcoming is None:
+            raise LookupError("this task has no reference motion: add a MotionReference to its controls")
+        return self.upcoming
+
+    @cached_property
+    def tracking(self) -> TrackingError:
+        """Error against `reference`."""
+        return TrackingError(self.state, self.reference)
+
+    @cached_property
+    def heading_matrix(self) -> Tensor:
+        """(N, 3, 3) such that `row_vectors @ heading_matrix` turns world vectors into the root's heading frame."""
+        yaw = heading_angle(self.state.body_rotations[:, 0])
+        cosine, sine = torch.cos(yaw), torch.sin(yaw)
+        zero, one = torch.zeros_like(yaw), torch.ones_like(yaw)
+        rows = [cosine, -sine, zero, sine, cosine, zero, zero, zero, one]
+        return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))

@@ -1,0 +1,149 @@
+"""From names and keyword arguments to an environment, with errors that say what would be right."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from gymnasium.vector import AutoresetMode
+from motionlib import MotionLib, load, sample_names, sample_path
+
+from proto_envs.registration import TASKS
+from proto_envs.robots import Robot, get_robot
+from proto_envs.simulators import SimulationSettings, make_simulator
+from proto_envs.tasks.base import Task
+from proto_envs.vector_env import ProtoVectorEnv
+
+__all__ = ["Motions", "load_motions", "make_vector_env"]
+
+Motions = str | Path | Sequence[str | Path] | MotionLib | None
+"""a clip's name among the samples or its file, several of them, "all" samples, or a library"""
+
+
+def make_vector_env(
+    num_envs: int = 1,
+    *,
+    task_name: str,
+    robot_name: str,
+    backend: str = "auto",
+    device: str = "auto",
+    motions: Motions = "walk",
+    control_hz: float = 30.0,
+    substeps: int = 4,
+    threads: int = 0,
+    task: Mapping[str, Any] | None = None,
+    observation: Literal["flat", "groups"] = "flat",
+    output: Literal["torch", "numpy"] = "torch",
+    autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
+    render_mode: Literal["rgb_array"] | None = None,
+    **unknown: Any,  # noqa: ANN401
+) -> ProtoVectorEnv:
+    """Make N environments of a task; this is what `gymnasium.make_vec("Proto<Task>-<Robot>-v0", num_envs=N)` calls.
+
+    Args:
+        num_envs: N.
+        task_name: from the id.
+        robot_name: from the id.
+        backend: physics engine, "auto" or a name of `proto_envs.simulators.ENGINES`.
+        device: where the tensors live; "auto" is the engine's own.
+        motions: clips to imitate.
+        control_hz: control steps per second.
+        substeps: physics steps per control step.
+        threads: physics threads on the CPU; 0 takes all.
+        task: fields of the task's dataclass to override.
+        observation: "flat" gives the policy's observation as one Box, "groups" a Dict of all groups.
+        output: "torch" tensors or "numpy" arrays.
+        autoreset_mode: of `gymnasium.vector.AutoresetMode`.
+        render_mode: "rgb_array" to allow `render()`.
+        **unknown: refused, with the nearest valid name.
+
+    Raises:
+        TypeError: for an unknown keyword or task field.
+        ValueError: for an unknown value; the message lists the valid ones.
+    """
+    _refuse_unknown(unknown)
+    if num_envs < 1:
+        raise ValueError(f"num_envs must be at least 1, got {num_envs}")
+    if observation not in ("flat", "groups"):
+        raise ValueError(f"observation={observation!r}: there are 'flat' and 'groups'")
+    if output not in ("torch", "numpy"):
+        raise ValueError(f"output={output!r}: there are 'torch' and 'numpy'")
+    if render_mode not in (None, "rgb_array"):
+        raise ValueError(f"render_mode={render_mode!r}: there are None and 'rgb_array'")
+    if device not in ("auto", "cpu"):
+        raise ValueError(f"device={device!r}: engine 'mujoco' runs on 'cpu'")
+    robot = get_robot(robot_name)
+    configured = task_class(task_name).configured(task or {})
+    settings = SimulationSettings(
+        control_hz=control_hz,
+        substeps=substeps,
+        threads=threads,
+        contact_forces=configured.needs_contact_forces,
+    )
+    library = load_motions(motions, robot)
+    simulator = make_simulator(backend, robot, num_envs, settings)
+    return ProtoVectorEnv(
+        robot,
+        configured,
+        simulator,
+        library,
+        observation=observation,
+        output=output,
+        autoreset_mode=_autoreset(autoreset_mode),
+        render_mode=render_mode,
+    )
+
+
+def task_class(name: str) -> type[Task]:
+    """The dataclass of a task by its name.
+
+    Raises:
+        ValueError: naming the tasks.
+    """
+    if name not in TASKS:
+        raise ValueError(f"no task {name!r}; there are {sorted(TASKS)}")
+    module, _, attribute = TASKS[name].partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def load_motions(motions: Motions, robot: Robot, device: torch.device | str = "cpu") -> MotionLib | None:
+    """Clips for a robot, by sample name or file, as a library.
+
+    Raises:
+        ValueError: for an empty list.
+    """
+    if motions is None or isinstance(motions, MotionLib):
+        return motions
+    samples = sample_names(robot.model)
+    names = [motions] if isinstance(motions, (str, Path)) else list(motions)
+    if names == ["all"]:
+        names = list(samples)
+    if not names:
+        raise ValueError("motions is an empty list: name at least one clip")
+    clips = [load(sample_path(robot.model, str(name)) if str(name) in samples else Path(name)) for name in names]
+    return MotionLib(clips, robot.skeleton, collision_points=robot.collision_points, device=device)
+
+
+def _autoreset(mode: AutoresetMode | str) -> AutoresetMode:
+    if isinstance(mode, AutoresetMode):
+        return mode
+    names = {m.name.lower(): m for m in AutoresetMode}
+    if str(mode).lower() not in names:
+        raise ValueError(f"autoreset_mode={mode!r}: there are {sorted(names)}")
+    return names[str(mode).lower()]
+
+
+def _refuse_unknown(unknown: Mapping[str, Any]) -> None:
+    if not unknown:
+        return
+    valid = [p.name for p in inspect.signature(make_vector_env).parameters.values() if p.kind is not p.VAR_KEYWORD]
+    valid = [name for name in valid if name not in ("task_name", "robot_name")]
+    key = next(iter(unknown))
+    near = difflib.get_close_matches(key, valid, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise TypeError(f"unknown argument {key!r}: {hint}valid are {valid}")

@@ -1,0 +1,30 @@
+"""The environment ids: which tasks and robots there are, by name alone. Nothing heavy is imported here."""
+
+from __future__ import annotations
+
+import gymnasium
+
+__all__ = ["ROBOTS_OF_TASK", "TASKS", "environment_ids", "register_all"]
+
+TASKS = {"Mimic": "proto_envs.tasks.mimic:Mimic"}
+"""task name to its dataclass"""
+
+ROBOTS_OF_TASK = {"Mimic": ("AMP", "SMPL")}
+"""robots that suit each task"""
+
+
+def environment_ids() -> tuple[str, ...]:
+    """All ids, `Proto<Task>-<Robot>-v0`."""
+    return tuple(f"Proto{task}-{robot}-v0" for task, robots in ROBOTS_OF_TASK.items() for robot in robots)
+
+
+def register_all() -> None:
+    """Register every id for `gymnasium.make_vec` (batched) and `gymnasium.make` (one environment, numpy)."""
+    for task, robots in ROBOTS_OF_TASK.items():
+        for robot in robots:
+            gymnasium.register(
+                id=f"Proto{task}-{robot}-v0",
+                entry_point="proto_envs.single_env:ProtoEnv",
+                vector_entry_point="proto_envs.factory:make_vector_env",
+                kwargs={"task_name": task, "robot_name": robot},
+            )

@@ -1,0 +1,98 @@
+"""What an environment asks of a physics engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from proto_envs.context import ResetState, RobotState
+
+__all__ = ["Capabilities", "SimulationSettings", "Simulator", "UnsupportedError"]
+
+
+class UnsupportedError(NotImplementedError):
+    """An engine was asked for something that its `capabilities` do not have; the message names both."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulationSettings:
+    """How a control step is simulated."""
+
+    control_hz: float = 30.0
+    """control steps per second"""
+    substeps: int = 4
+    """physics steps per control step; 4 at 30 Hz make 120 Hz"""
+    friction: float = 1.0
+    """sliding friction of ground and robot"""
+    gravity: float = -9.81
+    """m/s2"""
+    self_collision: bool = False
+    """let the robot's bodies collide with each other"""
+    contact_forces: bool = False
+    """measure the ground's force on each body; costs about 3 % on the CPU"""
+    threads: int = 0
+    """physics threads of a CPU engine; 0 takes all CPUs this process may use"""
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What an engine can do."""
+
+    name: str
+    parameters: frozenset[str] = frozenset()
+    """names that `set_params` takes"""
+    contact_forces: bool = False
+    apply_force: bool = False
+    deterministic: bool = False
+    """same inputs, same machine: bit-equal results"""
+    state_dict: bool = False
+    """can save and restore its exact state"""
+
+
+class Simulator(Protocol):
+    """N copies of a robot on flat ground, stepped together.
+
+    Conventions are the project's (xyzw, z up, depth-first order, rotation-vector ball coordinates); an engine that
+    speaks otherwise converts in its own file. `ids` are (n,) long and sorted; None stands for all.
+    """
+
+    num_envs: int
+    device: torch.device
+    dt: float
+    """s per control step"""
+    capabilities: Capabilities
+
+    def step(self, targets: Tensor) -> None:
+        """Simulate one control step towards joint targets (N, D) rad."""
+
+    def robot(self, ids: Tensor | None = None) -> RobotState:
+        """State of the robots after the last step or reset, in new tensors."""
+
+    def set_state(self, ids: Tensor, state: ResetState) -> None:
+        """Put robots into a state; all others stay as they are, bit for bit."""
+
+    def unstable(self) -> Tensor:
+        """(N,) bool: the last step left numbers that are not finite or that the engine warned about."""
+
+    def set_params(self, name: str, ids: Tensor | None, values: Tensor) -> None:
+        """Change a physical parameter, such as "gravity" (n,) m/s2 or "friction" (n,)."""
+
+    def apply_force(self, body: int, force: Tensor) -> None:
+        """Push a body with a world force (N, 3) in N during the next control step."""
+
+    def render_state(self, index: int) -> np.ndarray:
+        """Qpos (nq,) of one environment for the renderer's MuJoCo model."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The exact state, if `capabilities.state_dict`."""
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Restore `state_dict`."""
+
+    def close(self) -> None:
+        """Free what the engine holds."""

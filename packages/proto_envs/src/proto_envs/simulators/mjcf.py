@@ -1,0 +1,161 @@
+"""A robot's physics model, as MuJoCo's engines take it: ball joints with position drives, ground, contact sensors."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+
+from proto_envs.robots import Drive, Robot
+from proto_envs.simulators.base import SimulationSettings
+
+__all__ = ["GROUND", "JointLayout", "add_ground", "physics_spec"]
+
+GROUND = "floor"
+
+
+def physics_spec(robot: Robot, settings: SimulationSettings) -> mujoco.MjSpec:
+    """The robot on a floor, ready to compile.
+
+    Where the robot's MJCF stacks three hinges, one ball joint with three position actuators takes their place
+    (gear along the hinges' axes; MuJoCo's actuator length is then the rotation vector's component). Damping sits in the
+    joint, where the implicit integrator sees it, never in the actuator, whose torque is clipped.
+    """
+    spec = robot.spec()
+    spec.option.timestep = 1.0 / (settings.control_hz * settings.substeps)
+    spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+    spec.option.gravity = (0.0, 0.0, settings.gravity)
+    # MuJoCo would silently put a diverged simulation back to its start; the environment must hear of it instead.
+    spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
+    for geom in spec.geoms:
+        geom.contype, geom.conaffinity = 1, int(settings.self_collision)
+        geom.condim = 3
+        geom.friction = (settings.friction, 0.005, 0.0001)
+    dof = 0
+    for index, joint in enumerate(robot.skeleton.joints):
+        drives = robot.dof_drives[dof : dof + len(joint.names)]
+        dof += len(joint.names)
+        if joint.names:
+            _drive_joint(spec, spec.body(robot.skeleton.body_names[index]), joint.kind, joint.names, joint.axes, drives)
+    add_ground(spec, settings.friction)
+    if settings.contact_forces:
+        for body in robot.skeleton.body_names:
+            _add_contact_sensor(spec, body)
+    return spec
+
+
+def _drive_joint(
+    spec: mujoco.MjSpec,
+    body: mujoco.MjsBody,
+    kind: str,
+    names: tuple[str, ...],
+    axes: tuple[tuple[float, float, float], ...],
+    drives: tuple[Drive, ...],
+) -> None:
+    joints = list(body.joints)
+    target = joints[0].name
+    if kind == "ball":
+        if len({d.damping for d in drives}) > 1:
+            raise ValueError(f"body {body.name!r}: the three axes of a ball joint share one damping, got {drives}")
+        armature = joints[0].armature
+        # The cone that holds the box of the three hinges' ranges; targets are bounded per axis, the joint by the cone.
+        cone = math.hypot(*(max(abs(joint.range[0]), abs(joint.range[1])) for joint in joints))
+        for joint in joints:
+            spec.delete(joint)
+        target = body.name
+        joints = [body.add_joint(name=target, type=mujoco.mjtJoint.mjJNT_BALL, armature=armature)]
+        joints[0].limited = int(cone < math.pi)
+        joints[0].range = (0.0, min(cone, math.pi))
+    joints[0].damping = [drives[0].damping, 0.0, 0.0]
+    for name, axis, drive in zip(names, axes, drives, strict=True):
+        actuator = spec.add_actuator(name=name, target=target, trntype=mujoco.mjtTrn.mjTRN_JOINT)
+        actuator.gaintype, actuator.biastype = mujoco.mjtGain.mjGAIN_FIXED, mujoco.mjtBias.mjBIAS_AFFINE
+        actuator.gainprm = [drive.stiffness] + [0.0] * 9
+        actuator.biasprm = [0.0, -drive.stiffness] + [0.0] * 8
+        actuator.gear = [*(axis if kind == "ball" else (1.0, 0.0, 0.0)), 0.0, 0.0, 0.0]
+        actuator.forcelimited = mujoco.mjtLimited.mjLIMITED_TRUE
+        actuator.forcerange = (-drive.effort, drive.effort)
+        actuator.ctrllimited = mujoco.mjtLimited.mjLIMITED_FALSE
+
+
+def add_ground(spec: mujoco.MjSpec, friction: float) -> None:
+    """Add the floor; geoms of contype 1 collide with it."""
+    spec.worldbody.add_geom(
+        name=GROUND,
+        type=mujoco.mjtGeom.mjGEOM_PLANE,
+        size=(0, 0, 0.05),
+        contype=1,
+        conaffinity=1,
+        condim=3,
+        friction=(friction, 0.005, 0.0001),
+    )
+
+
+def _add_contact_sensor(spec: mujoco.MjSpec, body: str) -> None:
+    force, netforce = 1 << int(mujoco.mjtConDataField.mjCONDATA_FORCE), 3
+    spec.add_sensor(
+        name=f"contact_{body}",
+        type=mujoco.mjtSensor.mjSENS_CONTACT,
+        objtype=mujoco.mjtObj.mjOBJ_BODY,
+        objname=body,
+        reftype=mujoco.mjtObj.mjOBJ_GEOM,
+        refname=GROUND,
+        intprm=[force, netforce, 1],
+    )
+
+
+@dataclass(frozen=True)
+class JointLayout:
+    """Where a robot's joints stand in the state vectors of a compiled physics model."""
+
+    hinge_dofs: np.ndarray
+    """(H,) degrees of freedom (ours) that are hinges"""
+    hinge_qpos: np.ndarray
+    """(H,) their addresses in qpos"""
+    ball_bodies: np.ndarray
+    """(J,) indices of bodies (ours) that hang on ball joints"""
+    ball_dofs: np.ndarray
+    """(J, 3) their degrees of freedom (ours)"""
+    ball_qpos: np.ndarray
+    """(J, 4) addresses of their quaternions (wxyz) in qpos"""
+    dof_qvel: np.ndarray
+    """(D,) address in qvel of each degree of freedom; a ball's three stand in x, y, z order of the body's frame"""
+    bodies: slice
+    """the robot's bodies among the model's"""
+
+    @classmethod
+    def of(cls, robot: Robot, model: mujoco.MjModel) -> JointLayout:
+        """Read the addresses of a compiled `physics_spec`."""
+        skeleton = robot.skeleton
+        first = model.body(skeleton.body_names[0]).id
+        names = tuple(model.body(first + i).name for i in range(skeleton.num_bodies))
+        if names != skeleton.body_names:
+            raise AssertionError(f"MuJoCo ordered the bodies {names}, the skeleton {skeleton.body_names}")
+        hinge_dofs, hinge_qpos, ball_bodies, ball_dofs, ball_qpos = [], [], [], [], []
+        dof_qvel: list[int] = []
+        dof = 0
+        for body, joint in enumerate(skeleton.joints):
+            if not joint.names:
+                continue
+            mj_joint = model.body_jntadr[first + body]
+            qpos, qvel = model.jnt_qposadr[mj_joint], model.jnt_dofadr[mj_joint]
+            if joint.kind == "hinge":
+                hinge_dofs.append(dof)
+                hinge_qpos.append(qpos)
+            else:
+                ball_bodies.append(body)
+                ball_dofs.append([dof, dof + 1, dof + 2])
+                ball_qpos.append(range(qpos, qpos + 4))
+            dof_qvel += range(qvel, qvel + len(joint.names))
+            dof += len(joint.names)
+        return cls(
+            hinge_dofs=np.array(hinge_dofs, dtype=np.int64),
+            hinge_qpos=np.array(hinge_qpos, dtype=np.int64),
+            ball_bodies=np.array(ball_bodies, dtype=np.int64),
+            ball_dofs=np.array(ball_dofs, dtype=np.int64).reshape(-1, 3),
+            ball_qpos=np.array(ball_qpos, dtype=np.int64).reshape(-1, 4),
+            dof_qvel=np.array(dof_qvel, dtype=np.int64),
+            bodies=slice(first, first + skeleton.num_bodies),
+        )

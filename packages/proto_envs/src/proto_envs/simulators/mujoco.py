@@ -1,0 +1,260 @@
+"""MuJoCo on all CPU cores, through its own batch interface (`mujoco.batch`, MuJoCo >= 3.17)."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+
+import mujoco
+import numpy as np
+import torch
+from mujoco.batch import Batch
+from poselib.rotations import (
+    exp_map_from_quat,
+    quat_apply_inverse,
+    quat_conjugate,
+    quat_from_exp_map,
+    quat_multiply,
+    wxyz_from_xyzw,
+    xyzw_from_wxyz,
+)
+from torch import Tensor
+
+from proto_envs.context import ResetState, RobotState
+from proto_envs.robots import Robot
+from proto_envs.simulators.base import Capabilities, SimulationSettings, UnsupportedError
+from proto_envs.simulators.mjcf import JointLayout, physics_spec
+
+__all__ = ["MujocoSimulator", "cpu_count"]
+
+_STAGE_NONE, _STAGE_VEL = mujoco.mjtStage.mjSTAGE_NONE.value, mujoco.mjtStage.mjSTAGE_VEL.value
+
+_DIVERGED = [
+    int(w)
+    for w in (
+        mujoco.mjtWarning.mjWARN_BADQPOS,
+        mujoco.mjtWarning.mjWARN_BADQVEL,
+        mujoco.mjtWarning.mjWARN_BADQACC,
+        mujoco.mjtWarning.mjWARN_BADCTRL,
+    )
+]
+
+
+def cpu_count() -> int:
+    """CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+class MujocoSimulator:
+    """The CPU engine. Results do not depend on the number of threads.
+
+    MuJoCo's state rows and outputs are float64 arrays that stay in place; they are read through zero-copy views and
+    rounded to float32 once.
+    """
+
+    def __init__(self, robot: Robot, num_envs: int, settings: SimulationSettings) -> None:
+        """Build N copies of `robot`.
+
+        Args:
+            robot: what to simulate.
+            num_envs: N.
+            settings: rates, friction, sensors.
+        """
+        self.num_envs = num_envs
+        self.device = torch.device("cpu")
+        self.dt = 1.0 / settings.control_hz
+        self.capabilities = Capabilities(
+            name="mujoco",
+            parameters=frozenset({"gravity", "friction", "mass"}),
+            contact_forces=settings.contact_forces,
+            apply_force=True,
+            deterministic=True,
+            state_dict=True,
+        )
+        self.model = physics_spec(robot, settings).compile()
+        self.batch = Batch(self.model, num_envs, settings.threads or cpu_count())
+        self._skeleton = robot.skeleton
+        self._substeps = settings.substeps
+        self._layout = layout = JointLayout.of(robot, self.model)
+        self._bind_fields()
+        axes = [robot.skeleton.joints[b].axes for b in layout.ball_bodies]
+        self._ball_axes = torch.tensor(axes, dtype=torch.float32).reshape(-1, 3, 3)
+        self._axes_are_xyz = bool((self._ball_axes == torch.eye(3)).all())
+        self._seen_warnings = self._count_warnings()
+        self._unstable = torch.zeros(num_envs, dtype=torch.bool)
+        self._pushed = False
+        self.batch.forward(stage=_STAGE_VEL)
+
+    def _bind_fields(self) -> None:
+        # Everything must be bound before the first call: a field bound later reads zeros until the next one.
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            bodies = self._layout.bodies
+            self._qpos = torch.from_numpy(self.batch.bind("qpos"))
+            self._qvel = torch.from_numpy(self.batch.bind("qvel"))
+            self._ctrl = torch.from_numpy(self.batch.bind("ctrl"))
+            self._push = torch.from_numpy(self.batch.bind("xfrc_applied"))
+            self._xpos = torch.from_numpy(self.batch.bind("xpos"))[:, bodies]
+            self._xquat = torch.from_numpy(self.batch.bind("xquat"))[:, bodies]
+            self._cvel = torch.from_numpy(self.batch.bind("cvel"))[:, bodies]
+            self._com = torch.from_numpy(self.batch.bind("subtree_com"))[:, bodies.start]
+            self._force = torch.from_numpy(self.batch.bind("actuator_force"))
+            self._sensors = torch.from_numpy(self.batch.bind("sensordata")) if self.model.nsensor else None
+
+    # --- stepping ----------------------------------------------------------------------------------------------------
+
+    def step(self, targets: Tensor) -> None:
+        """Simulate one control step towards joint targets (N, D) rad."""
+        self._ctrl.copy_(self._controls(targets))
+        self.batch.step(nstep=self._substeps, stage=_STAGE_VEL)
+        if self._pushed:
+            self._push.zero_()
+            self._pushed = False
+        count = self._count_warnings()
+        self._unstable = torch.from_numpy(count > self._seen_warnings)
+        self._seen_warnings = count
+
+    def _controls(self, targets: Tensor) -> Tensor:
+        """Actuator set-points for joint targets.
+
+        A ball's three position actuators pull towards `ctrl - log(q)`, component by component. With
+        `ctrl = log(q) + log(q^-1 exp(target))` that is the geodesic from where the joint is to where it should go:
+        stable and without gimbal lock at any size of target.
+        """
+        layout = self._layout
+        if not len(layout.ball_bodies):
+            return targets
+        now = xyzw_from_wxyz(self._qpos[:, layout.ball_qpos].float())
+        target = targets[:, layout.ball_dofs]
+        if not self._axes_are_xyz:
+            target = torch.einsum("njd,jdk->njk", target, self._ball_axes)
+        turn = exp_map_from_quat(quat_multiply(quat_conjugate(now), quat_from_exp_map(target)))
+        control = exp_map_from_quat(now) + turn
+        if not self._axes_are_xyz:
+            control = torch.einsum("njk,jdk->njd", control, self._ball_axes)
+        result = targets.clone()
+        result[:, layout.ball_dofs] = control
+        return result
+
+    # --- reading -----------------------------------------------------------------------------------------------------
+
+    def robot(self, ids: Tensor | None = None) -> RobotState:
+        """State of the robots after the last step or reset, in new tensors."""
+
+        def rows(field: Tensor) -> Tensor:
+            return (field if ids is None else field[ids]).float()
+
+        positions, spatial = rows(self._xpos), rows(self._cvel)
+        angular = spatial[..., :3]
+        # cvel is taken at the centre of mass of the whole figure; carry it to each body's origin.
+        arm = positions - rows(self._com).unsqueeze(1)
+        velocities = spatial[..., 3:] + torch.linalg.cross(angular, arm, dim=-1)
+
+        def read(name: str) -> Tensor:
+            return self._joint_level(name, ids)
+
+        return RobotState(positions, xyzw_from_wxyz(rows(self._xquat)), velocities, angular, read)
+
+    def _joint_level(self, name: str, ids: Tensor | None) -> Tensor:
+        layout, select = self._layout, slice(None) if ids is None else ids
+        match name:
+            case "dof_positions":
+                qpos = self._qpos[select].float()
+                result = qpos.new_empty(len(qpos), self._skeleton.num_dofs)
+                result[:, layout.hinge_dofs] = qpos[:, layout.hinge_qpos]
+                vectors = exp_map_from_quat(xyzw_from_wxyz(qpos[:, layout.ball_qpos]))
+                result[:, layout.ball_dofs] = torch.einsum("njk,jdk->njd", vectors, self._ball_axes)
+                return result
+            case "dof_velocities":
+                velocities = self._qvel[select].float()[:, layout.dof_qvel]
+                if not self._axes_are_xyz:
+                    balls = velocities[:, layout.ball_dofs]
+                    velocities[:, layout.ball_dofs] = torch.einsum("njk,jdk->njd", balls, self._ball_axes)
+                return velocities
+            case "dof_forces":
+                return self._force[select].float()
+            case "contact_forces":
+                if self._sensors is None:
+                    raise UnsupportedError("contact forces are off: set SimulationSettings.contact_forces")
+                # The sensor reports the force of the body on the floor.
+                return -self._sensors[select].float().unflatten(-1, (-1, 3))
+        raise AttributeError(f"RobotState has no field {name!r}")
+
+    def unstable(self) -> Tensor:
+        """(N,) bool: the last step raised a MuJoCo warning, such as a diverged state."""
+        return self._unstable
+
+    def _count_warnings(self, index: np.ndarray | slice = slice(None)) -> np.ndarray:
+        return self.batch.warning[index][:, _DIVERGED, 1].sum(axis=1)
+
+    # --- writing -----------------------------------------------------------------------------------------------------
+
+    def set_state(self, ids: Tensor, state: ResetState) -> None:
+        """Put robots into a state; all others stay as they are, bit for bit."""
+        layout = self._layout
+        root = state.local_rotations[:, 0]
+        qpos = torch.zeros(len(ids), self.model.nq, dtype=torch.float64)
+        qpos[:, :3] = state.root_position
+        qpos[:, 3:7] = wxyz_from_xyzw(root)
+        dofs = self._skeleton.dofs_from_local_rotations(state.local_rotations)
+        qpos[:, layout.hinge_qpos] = dofs[:, layout.hinge_dofs].double()
+        qpos[:, layout.ball_qpos] = wxyz_from_xyzw(state.local_rotations[:, layout.ball_bodies]).double()
+        qvel = torch.zeros(len(ids), self.model.nv, dtype=torch.float64)
+        qvel[:, :3] = state.root_velocity
+        qvel[:, 3:6] = quat_apply_inverse(root, state.root_angular_velocity)
+        velocities = state.dof_velocities.double()
+        if not self._axes_are_xyz:
+            balls = velocities[:, layout.ball_dofs]
+            velocities[:, layout.ball_dofs] = torch.einsum("njd,jdk->njk", balls, self._ball_axes.double())
+        qvel[:, layout.dof_qvel] = velocities
+        index = ids.numpy()
+        self.batch.reset(index, stage=_STAGE_NONE)
+        self._qpos[ids], self._qvel[ids] = qpos, qvel
+        self.batch.forward(index, stage=_STAGE_VEL)
+        self._unstable[ids] = False
+        self._seen_warnings[index] = self._count_warnings(index)
+
+    def set_params(self, name: str, ids: Tensor | None, values: Tensor) -> None:
+        """Change "gravity" (n,) m/s2 along z, sliding "friction" (n,), or "mass" (n,) as a factor of the model's."""
+        if name not in self.capabilities.parameters:
+            known = sorted(self.capabilities.parameters)
+            raise UnsupportedError(f"engine mujoco cannot set {name!r}; it can set {known}")
+        rows = slice(None) if ids is None else ids.numpy()
+        column = values.double().numpy()[:, None]
+        if name == "gravity":
+            self.batch.expand("opt.gravity")[rows, 2] = column[:, 0]
+        elif name == "friction":
+            self.batch.expand("geom_friction")[rows, :, 0] = column
+        else:
+            self.batch.expand("body_mass")[rows] = self.model.body_mass * column
+            self.batch.expand("body_inertia")[rows] = self.model.body_inertia * column[..., None]
+            self.batch.set_const(rows if ids is not None else None)
+
+    def apply_force(self, body: int, force: Tensor) -> None:
+        """Push a body with a world force (N, 3) in N during the next control step."""
+        self._push[:, self._layout.bodies.start + body, :3] = force.double()
+        self._pushed = True
+
+    # --- the rest ----------------------------------------------------------------------------------------------------
+
+    def render_state(self, index: int) -> np.ndarray:
+        """The generalised positions qpos (nq,) of one environment."""
+        return self._qpos[index].numpy().copy()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """MuJoCo's integration state of every environment, which is all that the next step depends on."""
+        return {"state": torch.from_numpy(self.batch.state.copy())}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Restore `state_dict`; derived quantities are computed anew from it."""
+        rows = state["state"]
+        if tuple(rows.shape) != self.batch.state.shape:
+            raise ValueError(f"simulation state: want shape {self.batch.state.shape}, got {tuple(rows.shape)}")
+        self.batch.state[:] = rows.numpy()
+        self.batch.forward(stage=_STAGE_VEL)
+        self._seen_warnings = self._count_warnings()
+
+    def close(self) -> None:
+        """Drop the batch with its threads."""
+        del self.batch

@@ -1,0 +1,1 @@
+"""Tasks, one file each; `proto_envs.registration.TASKS` names them."""

@@ -1,0 +1,159 @@
+"""Mimic: move like the reference motion, body by body (DeepMimic; the full-body tracker of MaskedMimic)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+from torch import Tensor
+
+from proto_envs.components import observations, rewards, terminations
+from proto_envs.components.actions import absolute_targets, reference_offsets
+from proto_envs.components.control import MotionReference, ResetNoise
+from proto_envs.components.terms import Components, Reward, Termination
+from proto_envs.context import Context
+from proto_envs.tasks.base import Setup, Task
+
+__all__ = ["Mimic"]
+
+SUCCESS_DISTANCE = 0.5
+"""m: a clip counts as tracked while the mean distance of the bodies from the reference never exceeds this
+(ProtoMotions, MaskedMimic)"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mimic(Task):
+    """Imitate clips of a motion library, all bodies at once."""
+
+    rewards: Literal["v3", "v1", "tight"] = "v3"
+    """kernel set: ProtoMotions 3, version 1 (as in the MaskedMimic paper), or v3's shape with DeepMimic's scales"""
+    action: Literal["absolute", "residual"] = "absolute"
+    """joint targets by themselves, or as offsets from the next reference pose"""
+    residual_scale: float = 1.0
+    """rad of offset that a residual action of 1 means"""
+    residual_lead: float = 1.0
+    """share of the drives' lag that the reference is led by, residual actions only"""
+    future_steps: tuple[int, ...] = (1,)
+    """control steps ahead at which the policy sees the reference"""
+    termination_distance: float | None = 0.5
+    """m; an episode fails when any body is farther from its reference. None: never"""
+    start: Literal["random", "zero", "sequential"] = "random"
+    """where in a clip episodes begin; sequential: environment i plays clip i (modulo their number) from its start"""
+    start_at_zero: float = 0.0
+    """share of episodes that begin at time 0 although `start` is random"""
+    failure_weighting: bool = True
+    """draw clips by how often they failed of late"""
+    joint_noise: float = 0.0
+    """rad, standard deviation added to each joint coordinate at reset"""
+    root_velocity_noise: float = 0.0
+    """m/s, added to the root's velocity at reset"""
+    joint_velocity_noise: float = 0.0
+    """rad/s, added to each joint velocity at reset"""
+
+    def components(self, setup: Setup) -> Components:
+        """Reference playback, maximal-coordinate observations, tracking rewards, loss-of-track termination."""
+        if setup.motions is None:
+            raise ValueError("task Mimic needs motions: pass motions=<clip name, file or MotionLib>")
+        noise = ResetNoise(self.joint_noise, self.root_velocity_noise, self.joint_velocity_noise)
+        reference = MotionReference(
+            setup.motions,
+            setup.num_envs,
+            setup.dt,
+            future_steps=self.future_steps,
+            start=self.start,
+            start_at_zero=self.start_at_zero,
+            failure_weighting=self.failure_weighting,
+            noise=noise,
+        )
+        match self.action:
+            case "absolute":
+                action = absolute_targets(setup.robot, setup.device)
+            case "residual":
+                action = reference_offsets(setup.robot, reference, self.residual_scale, self.residual_lead)
+            case _:
+                raise ValueError(f"task Mimic: action {self.action!r}; there are 'absolute' and 'residual'")
+        limit = self.termination_distance
+        lost = {} if limit is None else {"lost_track": Termination(partial(terminations.lost_track, distance=limit))}
+        policy = [observations.proprioception, observations.future_poses]
+        if self.action == "absolute":
+            policy.append(observations.previous_targets)
+        return Components(
+            observations={"policy": policy},
+            rewards=self._rewards(setup),
+            terminations=lost,
+            metrics={
+                "mpjpe_mm": mpjpe_mm,
+                "mpjpe_root_relative_mm": mpjpe_root_relative_mm,
+                "mean_body_error": mean_body_error,
+                "max_body_error": max_body_error,
+                "failed": failed,
+            },
+            controls={"reference": reference},
+            action=action,
+        )
+
+    @property
+    def needs_contact_forces(self) -> bool:
+        """ProtoMotions 3's set compares foot contacts."""
+        return self.rewards == "v3"
+
+    def _rewards(self, setup: Setup) -> dict[str, Reward]:
+        r = rewards
+        if self.rewards == "v1":
+            return {
+                "position": Reward(partial(r.position_tracking, scale=100.0), 0.5),
+                "rotation": Reward(partial(r.rotation_tracking, scale=2.0, power=1), 0.3),
+                "velocity": Reward(partial(r.velocity_tracking, scale=0.5), 0.1),
+                "angular_velocity": Reward(partial(r.angular_velocity_tracking, scale=0.1), 0.1),
+                "root_height": Reward(partial(r.root_height_tracking, scale=100.0), 0.2),
+                "power": Reward(r.power, -0.0005, skip_grace=True),
+            }
+        if self.rewards == "tight":
+            return {
+                "position": Reward(partial(r.position_tracking, scale=100.0), 0.5),
+                "rotation": Reward(partial(r.rotation_tracking, scale=5.0), 0.3),
+                "velocity": Reward(partial(r.velocity_tracking, scale=2.1), 0.1),
+                "angular_velocity": Reward(partial(r.angular_velocity_tracking, scale=0.15), 0.1),
+            }
+        if self.rewards != "v3":
+            raise ValueError(f"task Mimic: rewards {self.rewards!r}; there are 'v3', 'v1' and 'tight'")
+        feet = setup.robot.skeleton.body_indices(setup.robot.feet)
+        return {
+            "position": Reward(partial(r.position_tracking, scale=25.0), 0.5),
+            "rotation": Reward(partial(r.rotation_tracking, scale=5.0), 0.3),
+            "velocity": Reward(partial(r.velocity_tracking, scale=0.5), 0.1),
+            "angular_velocity": Reward(partial(r.angular_velocity_tracking, scale=0.1), 0.2),
+            "root_height": Reward(partial(r.root_height_tracking, scale=100.0), 0.2),
+            "target_change": Reward(r.target_change, -0.02, skip_grace=True),
+            "power": Reward(r.power, -1e-5, skip_grace=True, minimum=-0.5),
+            "contact_mismatch": Reward(partial(r.contact_mismatch, bodies=feet), -0.1),
+        }
+
+
+# --- metrics: Context to (N,) ----------------------------------------------------------------------------------------
+
+
+def mpjpe_mm(ctx: Context) -> Tensor:
+    """Mean distance of the bodies from the reference, mm, in the world."""
+    return 1000.0 * ctx.tracking.distances.mean(-1)
+
+
+def mpjpe_root_relative_mm(ctx: Context) -> Tensor:
+    """The same with both roots moved onto each other, mm."""
+    return 1000.0 * ctx.tracking.root_relative_distances.mean(-1)
+
+
+def mean_body_error(ctx: Context) -> Tensor:
+    """Mean distance of the bodies from the reference, m."""
+    return ctx.tracking.distances.mean(-1)
+
+
+def max_body_error(ctx: Context) -> Tensor:
+    """Distance of the farthest body from its reference, m."""
+    return ctx.tracking.distances.amax(-1)
+
+
+def failed(ctx: Context) -> Tensor:
+    """The success criterion is violated at this moment, bool."""
+    return ctx.tracking.distances.mean(-1) > SUCCESS_DISTANCE

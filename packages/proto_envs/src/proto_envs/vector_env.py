@@ -1,0 +1,359 @@
+"""The vector environment: a robot, a task and an engine behind gymnasium's `VectorEnv`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from motionlib import MotionLib
+from torch import Tensor
+
+from proto_envs.components.control import MotionReference
+from proto_envs.components.terms import observe, total_reward
+from proto_envs.context import Context
+from proto_envs.recording import SceneRenderer
+from proto_envs.robots import Robot
+from proto_envs.simulators import Simulator
+from proto_envs.tasks.base import Setup, Task
+
+__all__ = ["ProtoVectorEnv"]
+
+Observation = Any
+"""(N, F) tensor or array, or a dict of them by group"""
+
+
+class ProtoVectorEnv(VectorEnv):
+    """N robots that do one task, stepped together.
+
+    A step is: actions to joint targets, physics, time of the controls, rewards and ends from the new state, autoreset,
+    observations. Tensors that are handed out are never written again.
+    """
+
+    def __init__(
+        self,
+        robot: Robot,
+        task: Task,
+        simulator: Simulator,
+        motions: MotionLib | None,
+        *,
+        observation: Literal["flat", "groups"] = "flat",
+        output: Literal["torch", "numpy"] = "torch",
+        autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP,
+        render_mode: str | None = None,
+    ) -> None:
+        """Put the parts together; `proto_envs.factory.make_vector_env` makes them from names."""
+        self.robot = robot
+        self.task = task
+        self.simulator = simulator
+        self.num_envs = simulator.num_envs
+        self.device = simulator.device
+        self.render_mode = render_mode
+        self.autoreset_mode = autoreset_mode
+        self.metadata = {
+            "render_modes": ["rgb_array"],
+            "render_fps": round(1.0 / simulator.dt),
+            "autoreset_mode": autoreset_mode,
+        }
+        self.max_episode_length = round(task.episode_seconds / simulator.dt)
+        setup = Setup(robot, self.num_envs, simulator.dt, self.device, motions)
+        self.components = task.components(setup)
+        self.generator = torch.Generator(device=self.device)
+        self.generator.seed()
+        self._grouped, self._output = observation == "groups", output
+        self._renderer: SceneRenderer | None = None
+        self._allocate()
+        self._define_spaces()
+
+    def _allocate(self) -> None:
+        n, dofs = self.num_envs, self.robot.skeleton.num_dofs
+        self._targets = torch.zeros(n, dofs, device=self.device)
+        self._previous_targets = torch.zeros(n, dofs, device=self.device)
+        self._steps = torch.zeros(n, dtype=torch.long, device=self.device)
+        self._returns = torch.zeros(n, device=self.device)
+        self._done = torch.zeros(n, dtype=torch.bool, device=self.device)
+        self._ground_height = torch.zeros(n, device=self.device)
+        self._all = torch.arange(n, device=self.device)
+
+    def _define_spaces(self) -> None:
+        with torch.no_grad():
+            groups = self._observe(self._context(None))
+        boxes: dict[str, spaces.Space[Any]] = {
+            name: spaces.Box(-np.inf, np.inf, (part.shape[1],), np.float32) for name, part in groups.items()
+        }
+        self.single_observation_space = spaces.Dict(boxes) if self._grouped else boxes["policy"]
+        self.single_action_space = spaces.Box(-1.0, 1.0, (self.robot.skeleton.num_dofs,), np.float32)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+
+    # --- gymnasium ---------------------------------------------------------------------------------------------------
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Begin new episodes everywhere, or where `options["reset_mask"]` (N,) is true.
+
+        Args:
+            seed: of all randomness from here on.
+            options: `{"reset_mask": bool array or tensor (N,)}`; nothing else is known.
+        """
+        # Plain mode even if the caller is in inference mode: our buffers must stay writable outside of it.
+        with torch.inference_mode(False), torch.no_grad():
+            super().reset(seed=seed)
+            if seed is not None:
+                self.generator.manual_seed(seed)
+            self._reset(self._reset_ids(options or {}))
+            return self._present(self._observe(self._context(None))), {}
+
+    def step(self, actions: Any) -> tuple[Observation, Any, Any, Any, dict[str, Any]]:  # noqa: ANN401
+        """Advance every environment by one control step.
+
+        Args:
+            actions: (N, D) tensor or array; values outside [-1, 1] are clamped.
+
+        Returns:
+            Observation, reward (N,) float32, terminated (N,) and truncated (N,) bool, and info: "metrics" with values
+            of this step, and where episodes ended "episode" with masks "_episode". In SAME_STEP mode the observation is
+            already that of the new episode there; "final_obs" holds the last one of the old.
+
+        Raises:
+            ValueError: for a wrong shape or an action that is NaN or infinite.
+        """
+        with torch.inference_mode(False), torch.no_grad():
+            return self._step(self._checked(actions))
+
+    def _step(self, actions: Tensor) -> tuple[Observation, Any, Any, Any, dict[str, Any]]:
+        waiting = self._done.clone() if self.autoreset_mode is AutoresetMode.NEXT_STEP else None
+        self._previous_targets.copy_(self._targets)
+        self._targets.copy_(self.components.action(actions.clamp(-1.0, 1.0)))
+        self.simulator.step(self._targets)
+        self._steps += 1
+        for control in self.components.controls.values():
+            control.step(self.generator)
+
+        context = self._context(None)
+        reward, terminated, truncated, metrics = self._outcome(context)
+        info: dict[str, Any] = {"metrics": metrics}
+        if isinstance(reference := self.components.controls.get("reference"), MotionReference):
+            info["clip"] = reference.clips.clone()
+        if waiting is not None:
+            reward, terminated, truncated = (x.masked_fill(waiting, 0) for x in (reward, terminated, truncated))
+        self._returns += reward
+        observation = self._observe(context)
+        if metrics["unstable"].any():
+            observation = {name: torch.nan_to_num(part) for name, part in observation.items()}
+        self._done = terminated | truncated
+        if waiting is not None and waiting.any():
+            ids = waiting.nonzero().squeeze(-1)
+            self._reset(ids)
+            observation = self._merge(observation, ids)
+        if self._done.any():
+            observation = self._end_episodes(observation, info, terminated)
+        result = (reward, terminated, truncated)
+        return (self._present(observation), *(self._out(x) for x in result), self._out(info))
+
+    def _outcome(self, context: Context) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
+        """Reward, terminated, truncated and metrics of the step just made."""
+        grace = self._steps <= self.task.grace_steps
+        reward, raw = total_reward(self.components.rewards, context, grace)
+        metrics = {f"reward/{name}": value for name, value in raw.items()}
+        metrics |= {name: kernel(context) for name, kernel in self.components.metrics.items()}
+        terminated = torch.zeros_like(grace)
+        for term in self.components.terminations.values():
+            terminated |= term.kernel(context)
+        terminated &= ~grace
+        unstable = self.simulator.unstable() | ~torch.isfinite(reward)
+        terminated |= unstable
+        reward = torch.where(unstable, 0.0, reward)
+        metrics["unstable"] = unstable.float()
+        truncated = self._steps >= self.max_episode_length
+        for control in self.components.controls.values():
+            truncated |= control.finished()
+        return reward, terminated, truncated & ~terminated, metrics
+
+    def _end_episodes(self, observation: dict[str, Tensor], info: dict[str, Any], failed: Tensor) -> dict[str, Tensor]:
+        done = self._done
+        ids = done.nonzero().squeeze(-1)
+        info["episode"] = {"r": self._returns.clone(), "l": self._steps.clone()}
+        info["_episode"] = done.clone()
+        for control in self.components.controls.values():
+            control.episode_ended(ids, failed[ids])
+        if self.autoreset_mode is not AutoresetMode.SAME_STEP:
+            return observation
+        info["final_obs"] = observation if self._grouped else observation["policy"]
+        info["_final_obs"] = done.clone()
+        self._reset(ids)
+        return self._merge(observation, ids)
+
+    def close_extras(self, **kwargs: Any) -> None:  # noqa: ANN401
+        """Free the engine and the renderer."""
+        if self._renderer is not None:
+            self._renderer.close()
+        self.simulator.close()
+
+    def render(self) -> tuple[np.ndarray, ...] | None:
+        """One (480, 640, 3) uint8 frame per environment, the reference beside the robot as a ghost.
+
+        Returns None where `render_mode` is None.
+        """
+        if self.render_mode is None:
+            return None
+        if self._renderer is None:
+            self._renderer = SceneRenderer(self.robot)
+        ghosts = self._ghost_poses()
+        return tuple(
+            self._renderer.frame(self.simulator.render_state(i), None if ghosts is None else ghosts(i))
+            for i in range(self.num_envs)
+        )
+
+    # --- episodes ----------------------------------------------------------------------------------------------------
+
+    def _reset(self, ids: Tensor) -> None:
+        start = None
+        for control in self.components.controls.values():
+            start = control.reset(ids, self.generator) or start
+        if start is None:
+            raise RuntimeError(f"task {type(self.task).__name__}: no control gave a start state")
+        self.simulator.set_state(ids, start)
+        pose = self.robot.skeleton.dofs_from_local_rotations(start.local_rotations)
+        self._targets[ids] = pose
+        self._previous_targets[ids] = pose
+        self._steps[ids] = 0
+        self._returns[ids] = 0.0
+        if self.autoreset_mode is AutoresetMode.DISABLED:
+            self._done[ids] = False
+
+    def _reset_ids(self, options: Mapping[str, Any]) -> Tensor:
+        unknown = set(options) - {"reset_mask"}
+        if unknown:
+            raise ValueError(f"reset options {sorted(unknown)} are unknown; there is only 'reset_mask'")
+        mask = options.get("reset_mask")
+        if mask is None:
+            self._done.zero_()
+            return self._all
+        mask = torch.as_tensor(mask, device=self.device)
+        if mask.dtype != torch.bool or mask.shape != (self.num_envs,) or not mask.any():
+            raise ValueError(
+                f"reset_mask: want ({self.num_envs},) bool with at least one true, got {tuple(mask.shape)} {mask.dtype}"
+            )
+        self._done &= ~mask
+        return mask.nonzero().squeeze(-1)
+
+    def _context(self, ids: Tensor | None) -> Context:
+        fields: dict[str, Any] = {}
+        for control in self.components.controls.values():
+            fields |= control.context(ids)
+
+        def rows(field: Tensor) -> Tensor:
+            return field if ids is None else field[ids]
+
+        return Context(
+            robot=self.robot,
+            dt=self.simulator.dt,
+            state=self.simulator.robot(ids),
+            steps=rows(self._steps),
+            targets=rows(self._targets),
+            previous_targets=rows(self._previous_targets),
+            ground_height=rows(self._ground_height),
+            **fields,
+        )
+
+    def _observe(self, context: Context) -> dict[str, Tensor]:
+        return {name: observe(kernels, context) for name, kernels in self.components.observations.items()}
+
+    def _merge(self, observation: dict[str, Tensor], ids: Tensor) -> dict[str, Tensor]:
+        """A copy of `observation` whose rows `ids` show the episodes that have just begun."""
+        fresh = self._observe(self._context(ids))
+        return {name: part.index_copy(0, ids, fresh[name]) for name, part in observation.items()}
+
+    # --- border ------------------------------------------------------------------------------------------------------
+
+    def _checked(self, actions: Any) -> Tensor:  # noqa: ANN401
+        tensor = torch.as_tensor(actions, dtype=torch.float32, device=self.device)
+        want = (self.num_envs, self.robot.skeleton.num_dofs)
+        if tuple(tensor.shape) != want:
+            raise ValueError(
+                f"actions: want shape {want} (environments, degrees of freedom), got {tuple(tensor.shape)}"
+            )
+        if self.device.type == "cpu" and not torch.isfinite(tensor.sum()):
+            bad = (~torch.isfinite(tensor).all(-1)).nonzero().flatten().tolist()
+            raise ValueError(f"actions of environments {bad[:8]} are NaN or infinite; want numbers in [-1, 1]")
+        return tensor
+
+    def _present(self, observation: dict[str, Tensor]) -> Observation:
+        return self._out(observation if self._grouped else observation["policy"])
+
+    def _out(self, value: Any) -> Any:  # noqa: ANN401
+        if self._output == "torch":
+            return value
+        if isinstance(value, dict):
+            return {key: self._out(part) for key, part in value.items()}
+        return value.cpu().numpy() if isinstance(value, Tensor) else value
+
+    def _ghost_poses(self) -> Callable[[int], tuple[Tensor, Tensor]] | None:
+        reference = self.components.controls.get("reference")
+        if not isinstance(reference, MotionReference):
+            return None
+        state = reference.joint_reference(0.0)
+        return lambda i: (state.body_positions[i, 0], state.local_rotations[i])
+
+    @property
+    def clip_names(self) -> tuple[str, ...]:
+        """Names of the clips that `info["clip"]` numbers; empty for a task without motions."""
+        reference = self.components.controls.get("reference")
+        return tuple(reference.library.names) if isinstance(reference, MotionReference) else ()
+
+    def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:  # noqa: ANN401
+        """The attribute or method result `name`, once per environment (gymnasium's Sync and Async API)."""
+        value = getattr(self, name)
+        result = value(*args, **kwargs) if callable(value) else value
+        return result if isinstance(result, tuple) and len(result) == self.num_envs else (result,) * self.num_envs
+
+    def get_attr(self, name: str) -> tuple[Any, ...]:
+        """The attribute `name`, once per environment."""
+        return self.call(name)
+
+    def set_attr(self, name: str, values: Any) -> None:  # noqa: ANN401
+        """Set the attribute `name` of the whole environment."""
+        setattr(self, name, values)
+
+    # --- exact resume ------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Everything that the future depends on, as flat named tensors: after loading, steps go on bit for bit."""
+        state = {f"simulator.{k}": v for k, v in self.simulator.state_dict().items()}
+        for name, control in self.components.controls.items():
+            state |= {f"control.{name}.{k}": v for k, v in control.state_dict().items()}
+        state |= {f"env.{k}": getattr(self, f"_{k}") for k in _BOOKKEEPING}
+        state["env.generator"] = self.generator.get_state()
+        return {name: value.clone() for name, value in state.items()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Restore `state_dict` of an environment made with the same arguments.
+
+        Raises:
+            ValueError: for another number of environments, or a missing entry.
+        """
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+
+        saved = part("env.")
+        missing = [k for k in (*_BOOKKEEPING, "generator") if k not in saved]
+        if missing:
+            raise ValueError(f"environment state lacks {missing}: it was not saved by this environment")
+        if len(saved["steps"]) != self.num_envs:
+            raise ValueError(f"environment state is of {len(saved['steps'])} environments, this has {self.num_envs}")
+        self.simulator.load_state_dict(part("simulator."))
+        for name, control in self.components.controls.items():
+            control.load_state_dict(part(f"control.{name}."))
+        for key in _BOOKKEEPING:
+            getattr(self, f"_{key}").copy_(saved[key])
+        self.generator.set_state(saved["generator"])
+
+
+_BOOKKEEPING = ("targets", "previous_targets", "steps", "returns", "done")
