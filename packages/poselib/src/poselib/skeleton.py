@@ -261,15 +261,17 @@ def _parse(source: str | Path) -> mujoco.MjSpec:
         raise SkeletonError(f"MuJoCo cannot parse {text[:80]!r}: {error}") from error
 
 
+_NOT_KINEMATIC = (
+    *("tuples", "keys", "sensors", "actuators", "equalities", "tendons", "excludes", "pairs", "flexes", "skins"),
+    *("geoms", "sites", "cameras", "lights", "meshes", "hfields", "materials", "textures"),
+)
+
+
 def _kinematic_model(spec: mujoco.MjSpec) -> mujoco.MjModel:
     """Compile the tree alone: without geoms a model needs no mesh files, and a body its mass by hand."""
-    removable = (
-        *(spec.actuators, spec.sensors, spec.equalities, spec.tendons, spec.keys, spec.excludes, spec.pairs),
-        *(spec.geoms, spec.sites, spec.cameras, spec.lights, spec.meshes, spec.hfields, spec.skins, spec.flexes),
-        *(spec.materials, spec.textures, spec.tuples),
-    )
-    for group in removable:
-        for element in list(group):
+    for kind in _NOT_KINEMATIC:
+        # Asked for kind by kind: with an element MuJoCo frees what refers to it, and a handle from before would dangle.
+        for element in list(getattr(spec, kind)):
             spec.delete(element)
     spec.compiler.inertiafromgeom = mujoco.mjtInertiaFromGeom.mjINERTIAFROMGEOM_FALSE
     for body in spec.bodies[1:]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -45,5 +47,5 @@ def angular_velocities(rotations: Tensor, fps: float) -> Tensor:
 def _check(frames: Tensor, fps: float) -> None:
     if len(frames) < 2:
         raise ValueError(f"a velocity needs at least two frames, got {len(frames)}")
-    if fps <= 0:
-        raise ValueError(f"fps must be positive, got {fps}")
+    if not 0 < fps < math.inf:
+        raise ValueError(f"fps must be positive and finite, got {fps}")
