@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 
 import torch
 from poselib import models
@@ -14,7 +14,8 @@ from torch import Tensor
 
 from motionlib.loops import Cycle
 from motionlib.motion import Motion, MotionError
-from motionlib.processing.frames import ClipFrames, HeightFix, clip_frames
+from motionlib.processing.frames import ClipFrames, clip_frames
+from motionlib.processing.heights import HeightFix
 from motionlib.samples import sample_names, sample_path
 
 __all__ = ["MotionLib", "MotionState"]
@@ -41,12 +42,18 @@ class MotionState:
     dof_velocities: Tensor | None = None
     """(N, D), with joints=True"""
 
+    def map(self, function: Callable[[Tensor], Tensor]) -> MotionState:
+        """The same state with `function` applied to every field that is there, to reshape or select."""
+        values = (getattr(self, field.name) for field in fields(self))
+        return MotionState(*(None if value is None else function(value) for value in values))  # type: ignore[arg-type]
+
 
 class MotionLib:
     """M clips on one skeleton, stored frame after frame (F in all) in two packed tensors.
 
     A query gathers two neighbouring frames, interpolates, and moves the result on by the cycles that a wrapped clip has
-    gone through. It runs no Python loop and never waits for the device.
+    gone through. It runs no Python loop and never waits for the device. Within a frame, numbers stand by component (all
+    x, then all y, ...), so that every step of a query runs over long contiguous rows.
     """
 
     def __init__(
@@ -55,7 +62,7 @@ class MotionLib:
         skeleton: Skeleton,
         *,
         weights: Sequence[float] | Tensor | None = None,
-        height_fix: HeightFix = "lowest",
+        height_fix: HeightFix = "lift",
         loop_blend: float = 0.25,
         collision_points: CollisionPoints | None = None,
         device: torch.device | str = "cpu",
@@ -66,8 +73,8 @@ class MotionLib:
             motions: at least one; bodies are matched with the skeleton by name.
             skeleton: of the character that is to move.
             weights: (M,) relative frequency of each clip in `sample_motions`; equal if left out.
-            height_fix: "lowest" puts the lowest point of each clip on z = 0, "usual" that of its median frame, "none"
-                keeps the heights.
+            height_fix: "lift" puts the usual height of each clip on the ground and raises frames that sink, "lowest"
+                puts the lowest point of the clip on z = 0, "none" keeps the heights.
             loop_blend: s on either side of the seam over which a wrapped clip is bent to close; 0 for no change.
             collision_points: the geometry for `height_fix`; known for built-in characters.
             device: where the tensors go.
@@ -93,9 +100,7 @@ class MotionLib:
         self.weights = _checked_weights(weights, len(motions))
         self._cycle = Cycle(*(torch.stack([getattr(c.cycle, f) for c in clips]) for f in ("yaw", "center", "step")))
         self._world = torch.cat([_pack_world(clip) for clip in clips])
-        self._joints = torch.cat(
-            [torch.cat([clip.dof_velocities, clip.local_rotations.flatten(1)], dim=1) for clip in clips]
-        )
+        self._joints = torch.cat([_pack_joints(clip) for clip in clips])
         self._finish()
         if torch.device(device) != self.device:
             self.__dict__.update(self.to(device).__dict__)
@@ -153,12 +158,12 @@ class MotionLib:
     def body_rotations(self) -> Tensor:
         """(F, B, 4), world."""
         bodies = self.skeleton.num_bodies
-        return self._world[:, 9 * bodies : 13 * bodies].unflatten(1, (bodies, 4))
+        return self._world[:, 9 * bodies : 13 * bodies].unflatten(1, (4, bodies)).transpose(1, 2)
 
     @property
     def contacts(self) -> Tensor:
         """(F, B) bool."""
-        return self._world[:, 13 * self.skeleton.num_bodies :] > 0.5
+        return self._world[:, 14 * self.skeleton.num_bodies :] > 0.5
 
     @property
     def dof_velocities(self) -> Tensor:
@@ -168,11 +173,12 @@ class MotionLib:
     @property
     def local_rotations(self) -> Tensor:
         """(F, B, 4)."""
-        return self._joints[:, self.skeleton.num_dofs :].unflatten(1, (self.skeleton.num_bodies, 4))
+        bodies, dofs = self.skeleton.num_bodies, self.skeleton.num_dofs
+        return self._joints[:, dofs : dofs + 4 * bodies].unflatten(1, (4, bodies)).transpose(1, 2)
 
-    def _vectors(self, block: int) -> Tensor:
-        size = 3 * self.skeleton.num_bodies
-        return self._world[:, block * size : (block + 1) * size].unflatten(1, (self.skeleton.num_bodies, 3))
+    def _vectors(self, kind: int) -> Tensor:
+        bodies = self.skeleton.num_bodies
+        return self._world[:, : 9 * bodies].unflatten(1, (3, 3, bodies))[:, :, kind].transpose(1, 2)
 
     # --- queries -----------------------------------------------------------------------------------------------------
 
@@ -197,28 +203,28 @@ class MotionLib:
         early = torch.minimum(frame.floor(), clip[:, 3])
         blend = (frame - early).clamp_(0.0, 1.0).unsqueeze(1)
         rows = self.first_frames.index_select(0, ids) + early.long()
-        rows = torch.cat([rows, rows + 1])
-
-        a, b = self._world.index_select(0, rows).chunk(2)
-        vectors = torch.lerp(a[:, : 9 * bodies], b[:, : 9 * bodies], blend).unflatten(1, (3, bodies, 3))
-        turned = slice(9 * bodies, 13 * bodies)
-        rotations = _slerp(a[:, turned].unflatten(1, (bodies, 4)), b[:, turned].unflatten(1, (bodies, 4)), blend)
-        contacts = (a[:, turned.stop :] + b[:, turned.stop :]) > 0.5
+        # Two gathers, one after the other, are quicker than one of twice the rows.
+        a, b = self._world.index_select(0, rows), self._world.index_select(0, rows + 1)
+        vectors = torch.lerp(a[:, : 9 * bodies], b[:, : 9 * bodies], blend)
+        rotations = _slerp(a[:, 9 * bodies : 14 * bodies], b[:, 9 * bodies : 13 * bodies], blend)
+        contacts = (a[:, 14 * bodies :] + b[:, 14 * bodies :]) > 0.5
         yaw = None
         if self._any_loop:
             yaw, step = Cycle(clip[:, 4], clip[:, 5:7], clip[:, 7:9]).power(cycles)
             vectors = _moved(vectors, yaw, step, clip[:, 5:7])
             rotations = _turned(rotations, yaw)
-        positions, velocities, turning = vectors.unbind(1)
+        positions, velocities, turning = vectors.unflatten(1, (3, 3, bodies)).permute(2, 0, 3, 1).contiguous()
+        rotations = rotations.transpose(1, 2).contiguous()
         if not joints:
             return MotionState(positions, rotations, velocities, turning, contacts)
 
-        a, b = self._joints.index_select(0, rows).chunk(2)
+        a, b = self._joints.index_select(0, rows), self._joints.index_select(0, rows + 1)
         dofs = self.skeleton.num_dofs
         dof_velocities = torch.lerp(a[:, :dofs], b[:, :dofs], blend)
-        local = _slerp(a[:, dofs:].unflatten(1, (bodies, 4)), b[:, dofs:].unflatten(1, (bodies, 4)), blend)
+        local = _slerp(a[:, dofs:], b[:, dofs : dofs + 4 * bodies], blend)
         if yaw is not None:
-            local[:, :1] = _turned(local[:, :1], yaw)
+            local[:, :, :1] = _turned(local[:, :, :1], yaw)
+        local = local.transpose(1, 2).contiguous()
         dof_positions = self.skeleton.dofs_from_local_rotations(local)
         return MotionState(positions, rotations, velocities, turning, contacts, local, dof_positions, dof_velocities)
 
@@ -283,9 +289,22 @@ class MotionLib:
 
 
 def _pack_world(clip: ClipFrames) -> Tensor:
-    """(T, 14 B): positions, velocities, angular velocities, rotations, contacts."""
-    blocks = (clip.positions, clip.velocities, clip.angular_velocities, clip.rotations, clip.contacts.float())
-    return torch.cat([block.flatten(1) for block in blocks], dim=1)
+    """(T, 15 B): x, y, z of positions, velocities and angular velocities; rotations and their angles; contacts."""
+    vectors = torch.stack([clip.positions, clip.velocities, clip.angular_velocities], dim=1).movedim(-1, 1)
+    return torch.cat([vectors.flatten(1), _pack_rotations(clip.rotations), clip.contacts.float()], dim=1)
+
+
+def _pack_joints(clip: ClipFrames) -> Tensor:
+    """(T, D + 5 B): joint velocities; local rotations and their angles."""
+    return torch.cat([clip.dof_velocities, _pack_rotations(clip.local_rotations)], dim=1)
+
+
+def _pack_rotations(rotations: Tensor) -> Tensor:
+    """(T, 5 B): x, y, z, w and the half angle to the next frame (at least a trifle, so that `_slerp` can divide)."""
+    now, later = rotations[:-1].double(), rotations[1:].double()
+    angles = 2.0 * torch.atan2((later - now).norm(dim=-1), (later + now).norm(dim=-1))
+    angles = torch.cat([angles, angles[-1:]]).clamp_min(1e-3).float()
+    return torch.cat([rotations.transpose(1, 2).flatten(1), angles], dim=1)
 
 
 def _checked_weights(weights: Sequence[float] | Tensor | None, count: int) -> Tensor:
@@ -315,32 +334,49 @@ def _wrapped(clip: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _slerp(a: Tensor, b: Tensor, blend: Tensor) -> Tensor:
-    """`poselib.rotations.slerp` for stored neighbours: signs already agree, so fewer operations do. (N, B, 4)."""
-    blend = blend.expand(a.shape[:2])
-    angle = torch.linalg.vecdot(a, b).clamp_(-1.0, 1.0 - 1e-6).acos_()
+    """`poselib.rotations.slerp` for stored neighbours, whose signs agree and whose angle is known.
+
+    Args:
+        a: (N, 5 B) as `_pack_rotations` made it.
+        b: (N, 4 B).
+        blend: (N, 1).
+
+    Returns:
+        (N, 4, B).
+    """
+    bodies = b.shape[1] // 4
+    angle = a[:, 4 * bodies :]
     scale = angle.sin().reciprocal_()
-    weight_a = torch.sin((1.0 - blend) * angle).mul_(scale).unsqueeze(-1)
-    weight_b = torch.sin(blend * angle).mul_(scale).unsqueeze(-1)
-    return torch.addcmul(a * weight_a, b, weight_b)
+    part = blend * angle
+    weight_a = (angle - part).sin_().mul_(scale).unsqueeze(1)
+    weight_b = part.sin_().mul_(scale).unsqueeze(1)
+    result = a[:, : 4 * bodies].unflatten(1, (4, bodies)) * weight_a
+    return result.add_(b.unflatten(1, (4, bodies)) * weight_b)
 
 
 def _moved(vectors: Tensor, yaw: Tensor, step: Tensor, center: Tensor) -> Tensor:
-    """Turn positions, velocities, angular velocities `(N, 3, B, 3)` about z; move positions on by `step`."""
-    cosine, sine = torch.cos(yaw), torch.sin(yaw)
-    shift_x = center[:, 0] + step[:, 0] - cosine * center[:, 0] + sine * center[:, 1]
-    shift_y = center[:, 1] + step[:, 1] - sine * center[:, 0] - cosine * center[:, 1]
-    cosine, sine = cosine[:, None, None], sine[:, None, None]
-    x, y, z = vectors.unbind(-1)
-    moved = torch.stack([cosine * x - sine * y, sine * x + cosine * y, z], dim=-1)
-    moved[:, 0, :, :2] += torch.stack([shift_x, shift_y], dim=-1).unsqueeze(1)
-    return moved
+    """Turn positions, velocities, angular velocities `(N, 9 B)` about z and move positions on by `step`, in place."""
+    cosine, sine = torch.cos(yaw).unsqueeze(1), torch.sin(yaw).unsqueeze(1)
+    center_x, center_y = center.split(1, dim=1)
+    shift = center + step
+    x, y, _ = vectors.chunk(3, dim=1)
+    old_x = x.clone()
+    x.mul_(cosine).addcmul_(y, -sine)
+    y.mul_(cosine).addcmul_(old_x, sine)
+    bodies = x.shape[1] // 3
+    x[:, :bodies] += shift[:, :1] - cosine * center_x + sine * center_y
+    y[:, :bodies] += shift[:, 1:] - sine * center_x - cosine * center_y
+    return vectors
 
 
 def _turned(rotations: Tensor, yaw: Tensor) -> Tensor:
-    """Turn rotations `(N, B, 4)` about the world's z axis by `yaw` `(N,)`."""
-    half = 0.5 * yaw[:, None]
+    """Turn rotations `(N, 4, B)` about the world's z axis by `yaw` `(N,)`."""
+    half = 0.5 * yaw.view(-1, 1)
     cosine, sine = torch.cos(half), torch.sin(half)
-    x, y, z, w = rotations.unbind(-1)
-    return torch.stack(
-        [cosine * x - sine * y, cosine * y + sine * x, cosine * z + sine * w, cosine * w - sine * z], dim=-1
-    )
+    x, y, z, w = rotations.unbind(1)
+    turned = rotations * cosine.unsqueeze(1)
+    turned[:, 0].addcmul_(y, -sine)
+    turned[:, 1].addcmul_(x, sine)
+    turned[:, 2].addcmul_(w, sine)
+    turned[:, 3].addcmul_(z, -sine)
+    return turned

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
-from poselib import models
-from poselib.ground import CollisionPoints, contact_labels, height_offset
+from poselib.ground import CollisionPoints, contact_labels
 from poselib.kinematics import forward_kinematics, joint_velocities
 from poselib.rotations import quat_continuous
 from poselib.skeleton import Skeleton
@@ -15,15 +13,10 @@ from poselib.velocities import angular_velocities, linear_velocities
 from torch import Tensor
 
 from motionlib.loops import Cycle, close_loop
-from motionlib.motion import Motion, MotionError
+from motionlib.motion import Motion
+from motionlib.processing.heights import HeightFix, fix_heights
 
-__all__ = ["ClipFrames", "HeightFix", "clip_frames", "collision_points_of", "ground_height"]
-
-HeightFix = Literal["lowest", "usual", "none"]
-"""which height of a clip is put on the ground: its lowest point of all, the lowest point of a usual frame (median over
-frames; for recordings with noise), or none"""
-
-_QUANTILES = {"lowest": 0.0, "usual": 0.5}
+__all__ = ["ClipFrames", "clip_frames"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,26 +40,12 @@ class ClipFrames:
     cycle: Cycle
 
 
-def collision_points_of(skeleton: Skeleton) -> CollisionPoints | None:
-    """The collision geometry of a built-in character; None for other skeletons."""
-    if skeleton.name in models.MODELS and models.skeleton(skeleton.name).body_names == skeleton.body_names:
-        return models.collision_points(skeleton.name)
-    return None
-
-
-def ground_height(motion: Motion, skeleton: Skeleton, points: CollisionPoints, height_fix: HeightFix) -> float:
-    """Height in m of what `height_fix` calls the ground of a clip: lowering the clip by it puts that on z = 0."""
-    if height_fix == "none":
-        return 0.0
-    return height_offset(points.lowest(*motion.world_poses(skeleton)), _QUANTILES[height_fix])
-
-
 def clip_frames(
     motion: Motion,
     skeleton: Skeleton,
     *,
     points: CollisionPoints | None = None,
-    height_fix: HeightFix = "lowest",
+    height_fix: HeightFix = "lift",
     loop_blend: float = 0.25,
 ) -> ClipFrames:
     """Work out one clip.
@@ -77,24 +56,16 @@ def clip_frames(
     Args:
         motion: matched with the skeleton by name.
         skeleton: of the character.
-        points: its collision geometry; looked up for built-in characters.
-        height_fix: which height to put on the ground.
+        points: its collision geometry; known for built-in characters.
+        height_fix: how to put the clip on the ground.
         loop_blend: s on either side of the seam over which a wrapped clip is bent to close.
 
     Raises:
         MotionError: if the clip does not fit the skeleton, or a height fix is wanted without geometry.
     """
     motion = close_loop(motion.for_skeleton(skeleton), loop_blend)
-    points = points or collision_points_of(skeleton)
-    if height_fix not in ("none", *_QUANTILES):
-        raise MotionError(f"height_fix must be one of {['none', *_QUANTILES]}, found {height_fix!r}")
+    motion = fix_heights(motion, skeleton, height_fix, points)
     root, local = motion.root_positions, motion.local_rotations
-    if height_fix != "none":
-        if points is None:
-            raise MotionError(
-                f"no collision geometry of skeleton {skeleton.name!r}: pass collision points or height_fix='none'"
-            )
-        root = root - torch.tensor([0.0, 0.0, ground_height(motion, skeleton, points, height_fix)])
     cycle = Cycle.of(motion) if motion.loop == "wrap" else Cycle.identity()
     inner = slice(None)
     if motion.loop == "wrap":

@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from poselib import models
+
 from motionlib.importers import deepmimic
 from motionlib.motion import Motion, MotionError
+from motionlib.processing import retargeted
 
 __all__ = ["CLIPS", "build", "main"]
 
@@ -45,7 +48,8 @@ def build(folder: Path) -> Iterator[tuple[str, Motion]]:
     for name, (stem, label) in CLIPS.items():
         motion = deepmimic.read(folder / f"{stem}.txt")
         motion = replace(motion, name=name, labels=(label,), source=SOURCE.format(file=stem), license=LICENSE)
-        yield "amp", motion
+        for character in models.MODELS:
+            yield character, retargeted(motion, character)
 
 
 def main(arguments: list[str]) -> int:
