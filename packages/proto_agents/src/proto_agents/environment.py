@@ -56,6 +56,7 @@ class TensorEnvironment:
         """(N,) NEXT_STEP environments whose next step is the reset"""
         self._groups = tuple(observation_sizes(env.single_observation_space))
         self._speaks_torch = False
+        self._env_device = torch.device(getattr(env.unwrapped, "device", self.device))
         self._observations: Observations = {}
 
     def reset(self, seed: int | None = None) -> Observations:
@@ -141,7 +142,7 @@ class TensorEnvironment:
             action = action + int(self.single_action_space.start)
         else:
             action = action.reshape(self.num_envs, *(self.single_action_space.shape or ()))
-        return action if self._speaks_torch else action.cpu().numpy()
+        return action.to(self._env_device) if self._speaks_torch else action.cpu().numpy()
 
     def _final_observations(self, info: dict[str, Any], rows: Tensor) -> Observations:
         """SAME_STEP: the last observations of `rows`, from dense tensors or from gymnasium's object array."""
@@ -161,7 +162,7 @@ class TensorEnvironment:
 
     def _reset_done(self, done: Tensor) -> Observations:
         """DISABLED: resets the finished environments only."""
-        mask = done if self._speaks_torch else done.cpu().numpy()
+        mask = done.to(self._env_device) if self._speaks_torch else done.cpu().numpy()
         raw, _ = self.env.reset(options={"reset_mask": mask})
         observations = to_observations(raw, self.device)
         self._require_finite(observations, "observation", f"the reset after step {self.steps}")

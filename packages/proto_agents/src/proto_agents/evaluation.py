@@ -157,17 +157,23 @@ def episode_limit(env: VectorEnv, config: EvaluationConfig) -> int:
     return max(1, round(config.seconds * float(rate)))
 
 
-def evaluate(env: VectorEnv, policy: Policy, config: EvaluationConfig | None = None) -> EvaluationReport:
+def evaluate(
+    env: VectorEnv,
+    policy: Policy,
+    config: EvaluationConfig | None = None,
+    device: str | torch.device | None = None,
+) -> EvaluationReport:
     """Plays one episode in each environment from `reset(seed)` and sums it up.
 
     Args:
         env: any gymnasium vector environment. It keeps stepping where episodes have ended; those steps do not count.
         policy: usually `model.act_deterministic`.
         config: seed and limits; `num_envs` and `env` are for whoever makes the environment.
+        device: of the policy; None: where the environment's tensors are.
     """
     config = config or EvaluationConfig()
     limit = episode_limit(env, config)
-    stream = TensorEnvironment(env)
+    stream = TensorEnvironment(env, device)
     observations = stream.reset(seed=config.seed)
     tally = _Tally(stream.num_envs, stream.device)
     for _ in range(limit):
@@ -200,7 +206,7 @@ class _Tally:
         active = self.active & transition.valid
         before_failure = active & ~self.failed
         if self.clip is None and "clip" in transition.info:
-            self.clip = torch.as_tensor(transition.info["clip"]).clone()
+            self.clip = torch.as_tensor(transition.info["clip"], device=self.active.device).clone()
         self.returns += torch.where(active, transition.reward, 0.0)
         self.lengths += active
         self.lengths_until_failure += before_failure
@@ -255,7 +261,7 @@ class _Tally:
             return {}
         results = {}
         for clip in self.clip.unique().tolist():
-            chosen = (self.clip == clip).to(self.failed.device)
+            chosen = self.clip == clip
             name = clip_names[clip] if clip_names is not None else str(clip)
             results[name] = ClipResult(
                 episodes=int(chosen.sum().item()),

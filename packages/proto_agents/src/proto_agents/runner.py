@@ -190,6 +190,7 @@ class Runner:
             self.statistics.returns.copy_(tensors["episode/returns"])
             self.statistics.lengths.copy_(tensors["episode/lengths"])
         else:  # a new seed, or the environments would repeat the episodes of the run's beginning
+            self.progress.say("the environment's state is not in the checkpoint: its episodes start anew")
             self.observations = self.env.reset(seed=self.config.seed + self.iteration)
 
     def _collect(self, buffer: Any) -> dict[str, float]:  # noqa: ANN401 - RolloutBuffer or a descendant's
@@ -216,7 +217,8 @@ class Runner:
     def _evaluate(self) -> dict[str, float]:
         if self.evaluation_env is None:
             return {}
-        self.report = evaluate(self.evaluation_env, self.learner.model.act_deterministic, self.evaluation)
+        policy = self.learner.model.act_deterministic
+        self.report = evaluate(self.evaluation_env, policy, self.evaluation, self.learner.device)
         return {f"evaluation/{name}": value for name, value in self.report.values().items()}
 
     def _is_best(self) -> bool:

@@ -44,8 +44,8 @@ def evaluate_checkpoint(experiment: Experiment, checkpoint: Path) -> EvaluationR
     settings = experiment.evaluation
     env = make_environment(experiment, settings.num_envs, settings.env)
     try:
-        policy = load_policy(experiment, env, checkpoint)
-        return evaluate(env, policy.model.act_deterministic, settings)
+        learner = load_policy(experiment, env, checkpoint)
+        return evaluate(env, learner.model.act_deterministic, settings, learner.device)
     finally:
         env.close()
 

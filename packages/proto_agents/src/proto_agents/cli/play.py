@@ -66,7 +66,7 @@ def record(
         learner = load_policy(experiment, env, checkpoint)
         rate = getattr(env.unwrapped, "control_hz", None) or env.metadata.get("render_fps") or 30.0
         frames = max(1, round(seconds * float(rate)))
-        stream = TensorEnvironment(env)
+        stream = TensorEnvironment(env, learner.device)
         observations = stream.reset(seed=seed)
         generator = torch.Generator(learner.device).manual_seed(seed)
         with VideoWriter(output, float(rate)) as writer:

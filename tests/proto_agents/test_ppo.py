@@ -1,0 +1,144 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from gymnasium.spaces import Box, Discrete
+from proto_agents import PPO, ActorCriticConfig, PPOConfig
+from proto_agents.environment import Transition
+
+OBSERVATION, ACTION = Box(-np.inf, np.inf, (3,)), Box(-1, 1, (2,))
+MODEL = ActorCriticConfig(hidden_sizes=(16,), critic_hidden_sizes=(16,))
+CONFIG = PPOConfig(horizon=4, minibatch_size=64, epochs=3, kl_stop=None)
+ENVS = 64
+
+
+def one_step_episodes(learner, reward_of):
+    """A full buffer of a bandit: every step is an episode, rewarded by the action alone."""
+    buffer = learner.make_buffer(ENVS)
+    generator = torch.Generator().manual_seed(learner.model.value_normalizer.count.int().item())
+    yes, no = torch.ones(ENVS, dtype=torch.bool), torch.zeros(ENVS, dtype=torch.bool)
+    for _ in range(learner.config.horizon):
+        observations = {"policy": torch.randn(ENVS, 3, generator=generator)}
+        step = learner.act(observations)
+        transition = Transition(
+            observations=observations,
+            reward=reward_of(step.action),
+            terminated=yes,
+            truncated=no,
+            valid=yes,
+            truncated_rows=torch.zeros(0, dtype=torch.long),
+            truncated_observations={},
+            metrics={},
+            info={},
+        )
+        buffer.add(step, transition, torch.zeros(0))
+    return buffer
+
+
+def train(learner, updates, reward_of):
+    results = []
+    for _ in range(updates):
+        buffer = one_step_episodes(learner, reward_of)
+        results.append(learner.update(buffer, torch.zeros(ENVS)) | {"reward": buffer.reward.mean().item()})
+    return results
+
+
+def to_target(action):
+    return -(action - 0.3).square().sum(-1)
+
+
+def test_finds_the_best_action_of_a_bandit():
+    learner = PPO(OBSERVATION, ACTION, CONFIG, MODEL)
+    train(learner, 40, to_target)
+    mean = learner.model.act_deterministic({"policy": torch.randn(200, 3)}).mean(0)
+    torch.testing.assert_close(mean, torch.full((2,), 0.3), atol=0.05, rtol=0)
+
+
+def test_finds_the_best_arm_of_a_discrete_bandit():
+    learner = PPO(OBSERVATION, Discrete(3), replace(CONFIG, learning_rate=3e-3, schedule="fixed"), MODEL)
+    train(learner, 20, lambda action: (action == 2).float())
+    assert (learner.model.act_deterministic({"policy": torch.randn(100, 3)}) == 2).all()
+
+
+def test_kl_beyond_the_stop_ends_the_update_before_its_step():
+    learner = PPO(OBSERVATION, ACTION, replace(CONFIG, learning_rate=0.05, schedule="fixed", kl_stop=0.2), MODEL)
+    result = train(learner, 1, to_target)[0]
+    assert result["policy/gradient_steps"] < 12 and result["policy/kl"] > 0.05
+
+
+def test_learning_rate_follows_the_kl_within_its_bounds():
+    slow = PPO(OBSERVATION, ACTION, replace(CONFIG, learning_rate=1e-5, kl_target=1.0), MODEL)
+    train(slow, 2, to_target)
+    assert slow.learning_rate == pytest.approx(1e-5 * 1.5**2)
+    assert slow.optimizer.param_groups[0]["lr"] == slow.learning_rate
+    fast = PPO(OBSERVATION, ACTION, replace(CONFIG, learning_rate=2e-2, kl_target=1e-6), MODEL)
+    train(fast, 1, to_target)
+    assert fast.learning_rate == pytest.approx(2e-2 / 1.5)
+    bounded = PPO(OBSERVATION, ACTION, replace(CONFIG, learning_rate=9e-3, kl_target=1e6), MODEL)
+    train(bounded, 2, to_target)
+    assert bounded.learning_rate == 1e-2
+
+
+def test_the_critic_keeps_its_own_learning_rate():
+    learner = PPO(OBSERVATION, ACTION, replace(CONFIG, critic_learning_rate=7e-4, kl_target=1e6), MODEL)
+    train(learner, 2, to_target)
+    assert learner.optimizer.param_groups[1]["lr"] == 7e-4 != learner.optimizer.param_groups[0]["lr"]
+
+
+def test_the_first_gradient_step_sees_the_policy_that_acted():
+    learner = PPO(OBSERVATION, ACTION, replace(CONFIG, epochs=1, minibatch_size=ENVS * 4), MODEL)
+    result = train(learner, 1, to_target)[0]
+    assert result["policy/kl"] == pytest.approx(0.0, abs=1e-6) and result["policy/clip_fraction"] == 0.0
+
+
+def test_the_bounds_loss_pulls_means_back():
+    def far_means(coefficient):
+        learner = PPO(OBSERVATION, ACTION, replace(CONFIG, bounds_coefficient=coefficient), MODEL)
+        with torch.no_grad():
+            learner.model.actor[-1].bias.fill_(2.0)
+        train(learner, 15, lambda action: torch.zeros(ENVS))
+        return learner.model.act_deterministic({"policy": torch.zeros(1, 3)}).max().item()
+
+    assert far_means(10.0) < far_means(0.0) - 0.05
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"value_clip": 0.2},
+        {"entropy_coefficient": 0.01},
+        {"normalize_advantages": False},
+        {"normalize_values": False},
+        {"schedule": "fixed"},
+        {"minibatch_size": 10_000},
+        {"minibatch_size": 100},
+    ],
+)
+def test_every_option_trains(change):
+    learner = PPO(OBSERVATION, ACTION, replace(CONFIG, **change), replace(MODEL, learn_std=True))
+    results = train(learner, 8, to_target)
+    assert results[-1]["reward"] > results[0]["reward"]
+    assert all(np.isfinite(value) for value in results[-1].values())
+
+
+def test_the_same_seed_gives_the_same_bits():
+    weights = []
+    for _ in range(2):
+        learner = PPO(OBSERVATION, ACTION, CONFIG, MODEL, seed=5)
+        train(learner, 2, to_target)
+        weights.append(learner.model.state_dict())
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_a_restored_learner_goes_on_exactly():
+    whole = PPO(OBSERVATION, ACTION, CONFIG, MODEL, seed=1)
+    train(whole, 4, to_target)
+    first = PPO(OBSERVATION, ACTION, CONFIG, MODEL, seed=1)
+    train(first, 2, to_target)
+    second = PPO(OBSERVATION, ACTION, CONFIG, MODEL, seed=99)
+    second.model.load_state_dict(first.model.state_dict())
+    second.load_state_dict({name: value.clone() for name, value in first.state_dict().items()})
+    train(second, 2, to_target)
+    state, expected = second.model.state_dict(), whole.model.state_dict()
+    assert all(torch.equal(state[name], expected[name]) for name in expected)
