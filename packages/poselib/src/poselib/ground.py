@@ -57,11 +57,11 @@ class CollisionPoints:
             positions: `(..., B, 3)` m, world.
             rotations: `(..., B, 4)`, world.
         """
-        offset = quat_apply(rotations[..., self.bodies, :], self.points.to(positions))
-        heights = positions[..., self.bodies, 2] + offset[..., 2] - self.radii.to(positions)
+        bodies = torch.tensor(self.bodies, dtype=torch.long, device=positions.device)
+        offset = quat_apply(rotations.index_select(-2, bodies), self.points.to(positions))
+        heights = positions[..., 2].index_select(-1, bodies) + offset[..., 2] - self.radii.to(positions)
         result = heights.new_full((*positions.shape[:-2], self.num_bodies), torch.inf)
-        index = torch.tensor(self.bodies, device=positions.device).expand(heights.shape)
-        return result.scatter_reduce(-1, index, heights, "amin")
+        return result.scatter_reduce(-1, bodies.expand(heights.shape), heights, "amin")
 
 
 def _points(model: mujoco.MjModel, geom: int) -> tuple[np.ndarray, float]:

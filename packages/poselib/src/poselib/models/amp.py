@@ -2,6 +2,8 @@
 
 from poselib.models.description import Body, Box, Capsule, CharacterModel, Hinge, Sphere, three_hinges
 
+__all__ = ["MODEL"]
+
 _TORSO, _ARM, _FOREARM, _HAND = 1794, 982, 1056, 1865
 _THIGH, _SHIN, _FOOT = 1269, 1014, 1141
 

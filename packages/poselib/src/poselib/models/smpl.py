@@ -6,6 +6,8 @@ mesh, regressor or blend shape. As in SMPL, left and right are not mirror images
 
 from poselib.models.description import Body, Box, Capsule, CharacterModel, three_hinges
 
+__all__ = ["MODEL"]
+
 _TURN = (-180.0, 180.0)
 
 
