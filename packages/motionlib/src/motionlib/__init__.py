@@ -4,8 +4,8 @@
 """
 
 from motionlib.importers import load
-from motionlib.library import MotionLib, MotionState
+from motionlib.library import BodyState, MotionLib, MotionState
 from motionlib.motion import Motion, MotionError
 from motionlib.samples import sample_names, sample_path
 
-__all__ = ["Motion", "MotionError", "MotionLib", "MotionState", "load", "sample_names", "sample_path"]
+__all__ = ["BodyState", "Motion", "MotionError", "MotionLib", "MotionState", "load", "sample_names", "sample_path"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from typing import Self
 
 import torch
 from poselib import models
@@ -18,12 +19,12 @@ from motionlib.processing.frames import ClipFrames, clip_frames
 from motionlib.processing.heights import HeightFix
 from motionlib.samples import sample_names, sample_path
 
-__all__ = ["MotionLib", "MotionState"]
+__all__ = ["BodyState", "MotionLib", "MotionState"]
 
 
 @dataclass(frozen=True, eq=False)
-class MotionState:
-    """The reference at N moments: B bodies, D degrees of freedom; world frame, m, s, rad."""
+class BodyState:
+    """The bodies of the reference at N moments; world frame, m, s, rad."""
 
     body_positions: Tensor
     """(N, B, 3)"""
@@ -35,17 +36,22 @@ class MotionState:
     """(N, B, 3)"""
     contacts: Tensor
     """(N, B) bool, bodies that rest on the ground"""
-    local_rotations: Tensor | None = None
-    """(N, B, 4), with joints=True"""
-    dof_positions: Tensor | None = None
-    """(N, D), with joints=True"""
-    dof_velocities: Tensor | None = None
-    """(N, D), with joints=True"""
 
-    def map(self, function: Callable[[Tensor], Tensor]) -> MotionState:
-        """The same state with `function` applied to every field that is there, to reshape or select."""
-        values = (getattr(self, field.name) for field in fields(self))
-        return MotionState(*(None if value is None else function(value) for value in values))  # type: ignore[arg-type]
+    def map(self, function: Callable[[Tensor], Tensor]) -> Self:
+        """The same state with `function` applied to every field, to reshape or select."""
+        return type(self)(*(function(getattr(self, field.name)) for field in fields(self)))
+
+
+@dataclass(frozen=True, eq=False)
+class MotionState(BodyState):
+    """Bodies and joints of the reference at N moments: B bodies, D degrees of freedom."""
+
+    local_rotations: Tensor
+    """(N, B, 4)"""
+    dof_positions: Tensor
+    """(N, D)"""
+    dof_velocities: Tensor
+    """(N, D)"""
 
 
 class MotionLib:
@@ -182,8 +188,8 @@ class MotionLib:
 
     # --- queries -----------------------------------------------------------------------------------------------------
 
-    def get_motion_state(self, ids: Tensor, times: Tensor, *, joints: bool = True) -> MotionState:
-        """The reference at any time.
+    def get_motion_state(self, ids: Tensor, times: Tensor) -> MotionState:
+        """The reference at any time, bodies and joints.
 
         Positions and velocities are interpolated linearly, rotations along the shorter arc. Before the start and after
         the end a clip stands still in its first or last frame (with that frame's velocity); a wrapped clip goes on in
@@ -192,41 +198,57 @@ class MotionLib:
         Args:
             ids: (N,) int64 in [0, M).
             times: (N,) s from the clip's first frame.
-            joints: also give the joint coordinates.
         """
+        moment = self._locate(ids, times)
+        body = self._bodies_at(moment)
+        local, dof_velocities = self._joints_at(moment)
+        dof_positions = self.skeleton.dofs_from_local_rotations(local)
+        return MotionState(
+            **vars(body), local_rotations=local, dof_positions=dof_positions, dof_velocities=dof_velocities
+        )
+
+    def get_body_state(self, ids: Tensor, times: Tensor) -> BodyState:
+        """The bodies' part of `get_motion_state`, at two thirds of the cost."""
+        return self._bodies_at(self._locate(ids, times))
+
+    def get_joint_state(self, ids: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
+        """Local rotations (N, B, 4) and joint velocities (N, D) of `get_motion_state`, without the rest."""
+        return self._joints_at(self._locate(ids, times))
+
+    def _locate(self, ids: Tensor, times: Tensor) -> _Moment:
         if ids.shape != times.shape or ids.ndim != 1:
             raise MotionError(f"want ids (N,) and times (N,), found {tuple(ids.shape)} and {tuple(times.shape)}")
-        bodies = self.skeleton.num_bodies
         clip = self._clips.index_select(0, ids)
         cycles, time = _wrapped(clip, times)
         frame = time * clip[:, 0]
         early = torch.minimum(frame.floor(), clip[:, 3])
         blend = (frame - early).clamp_(0.0, 1.0).unsqueeze(1)
         rows = self.first_frames.index_select(0, ids) + early.long()
+        cycle = Cycle(clip[:, 4], clip[:, 5:7], clip[:, 7:9])
+        yaw, step = cycle.power(cycles) if self._any_loop else (None, None)
+        return _Moment(rows, blend, yaw, step, cycle.center)
+
+    def _bodies_at(self, moment: _Moment) -> BodyState:
+        bodies, rows, blend = self.skeleton.num_bodies, moment.rows, moment.blend
         # Two gathers, one after the other, are quicker than one of twice the rows.
         a, b = self._world.index_select(0, rows), self._world.index_select(0, rows + 1)
         vectors = torch.lerp(a[:, : 9 * bodies], b[:, : 9 * bodies], blend)
         rotations = _slerp(a[:, 9 * bodies : 14 * bodies], b[:, 9 * bodies : 13 * bodies], blend)
         contacts = (a[:, 14 * bodies :] + b[:, 14 * bodies :]) > 0.5
-        yaw = None
-        if self._any_loop:
-            yaw, step = Cycle(clip[:, 4], clip[:, 5:7], clip[:, 7:9]).power(cycles)
-            vectors = _moved(vectors, yaw, step, clip[:, 5:7])
-            rotations = _turned(rotations, yaw)
+        if moment.yaw is not None and moment.step is not None:
+            vectors = _moved(vectors, moment.yaw, moment.step, moment.center)
+            rotations = _turned(rotations, moment.yaw)
         positions, velocities, turning = vectors.unflatten(1, (3, 3, bodies)).permute(2, 0, 3, 1).contiguous()
-        rotations = rotations.transpose(1, 2).contiguous()
-        if not joints:
-            return MotionState(positions, rotations, velocities, turning, contacts)
+        return BodyState(positions, rotations.transpose(1, 2).contiguous(), velocities, turning, contacts)
 
+    def _joints_at(self, moment: _Moment) -> tuple[Tensor, Tensor]:
+        bodies, dofs, rows, blend = self.skeleton.num_bodies, self.skeleton.num_dofs, moment.rows, moment.blend
         a, b = self._joints.index_select(0, rows), self._joints.index_select(0, rows + 1)
-        dofs = self.skeleton.num_dofs
         dof_velocities = torch.lerp(a[:, :dofs], b[:, :dofs], blend)
         local = _slerp(a[:, dofs:], b[:, dofs : dofs + 4 * bodies], blend)
-        if yaw is not None:
-            local[:, :, :1] = _turned(local[:, :, :1], yaw)
-        local = local.transpose(1, 2).contiguous()
-        dof_positions = self.skeleton.dofs_from_local_rotations(local)
-        return MotionState(positions, rotations, velocities, turning, contacts, local, dof_positions, dof_velocities)
+        if moment.yaw is not None:
+            local[:, :, :1] = _turned(local[:, :, :1], moment.yaw)
+        return local.transpose(1, 2).contiguous(), dof_velocities
 
     def sample_motions(
         self, count: int, generator: torch.Generator | None = None, weights: Tensor | None = None
@@ -321,6 +343,22 @@ def _checked_weights(weights: Sequence[float] | Tensor | None, count: int) -> Te
 def _cumulative(weights: Tensor) -> Tensor:
     total = weights.double().cumsum(0)
     return (total / total[-1]).float()
+
+
+@dataclass(frozen=True, eq=False)
+class _Moment:
+    """Where N moments lie among the stored frames."""
+
+    rows: Tensor
+    """(N,) the earlier frame; the later one is the next row"""
+    blend: Tensor
+    """(N, 1) from the earlier to the later frame"""
+    yaw: Tensor | None
+    """(N,) rad turned by the cycles gone; None where no clip wraps"""
+    step: Tensor | None
+    """(N, 2) m moved by the cycles gone"""
+    center: Tensor
+    """(N, 2) m, that the turn is about"""
 
 
 # --- the arithmetic of a query ---------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from motionlib import MotionState
+from motionlib import BodyState
 from poselib.rotations import angle_between, heading_angle
 from torch import Tensor
 
@@ -89,7 +89,7 @@ class TrackingError:
     """How far the robot is from its reference, body by body. Everything is computed once, when first asked for."""
 
     state: RobotState
-    reference: MotionState
+    reference: BodyState
 
     @cached_property
     def offsets(self) -> Tensor:
@@ -133,13 +133,13 @@ class Context:
     """(N, D) rad, those of the step before"""
     ground_height: Tensor
     """(N,) m under the root"""
-    motion: MotionState | None = None
+    motion: BodyState | None = None
     """reference at this moment, where the task has one"""
-    upcoming: MotionState | None = None
+    upcoming: BodyState | None = None
     """reference at the K future moments the task looks at, (N, K, ...) in each field"""
 
     @property
-    def reference(self) -> MotionState:
+    def reference(self) -> BodyState:
         """The reference pose that the robot should be in now.
 
         Raises:
@@ -150,7 +150,7 @@ class Context:
         return self.motion
 
     @property
-    def future(self) -> MotionState:
+    def future(self) -> BodyState:
         """The reference at future moments, (N, K, ...).
 
         Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Self
 
 import mujoco
 import numpy as np
+from mujoco.rendering.classic import gl_context
 from poselib.rotations import wxyz_from_xyzw
 from torch import Tensor
 
@@ -37,15 +39,13 @@ class SceneRenderer:
         Raises:
             RenderError: if no OpenGL without a display is available.
         """
-        # Before mujoco's first use of OpenGL; EGL needs no display.
-        if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
-            os.environ.setdefault("MUJOCO_GL", "egl")
         self._robot = robot
         self.model = _picture_model(robot, width, height)
         self._data = mujoco.MjData(self.model)
         self._layout = JointLayout.of(robot, self.model)
         self._robot_nq = physics_spec(robot, SimulationSettings()).compile().nq
         try:
+            _use_headless_opengl()
             self._renderer = mujoco.Renderer(self.model, height=height, width=width)
         except Exception as error:  # OpenGL loaders raise whatever their bindings raise
             raise RenderError(
@@ -70,6 +70,7 @@ class SceneRenderer:
         data.qpos[:n] = qpos
         data.qpos[n:] = qpos if ghost is None else self._ghost_qpos(*ghost)
         mujoco.mj_kinematics(self.model, data)
+        mujoco.mj_comPos(self.model, data)
         mujoco.mj_camlight(self.model, data)
         target = np.array([qpos[0], qpos[1], 0.9])
         # Follow softly, so that steps and jumps stay visible.
@@ -95,6 +96,24 @@ class SceneRenderer:
         self._renderer.close()
 
 
+def _use_headless_opengl() -> None:
+    """Without a display, make MuJoCo draw through EGL, or OSMesa where there is no EGL.
+
+    MuJoCo looks at MUJOCO_GL once, when it is first imported; that module is loaded anew with the right value.
+    """
+    if not sys.platform.startswith("linux") or os.environ.get("DISPLAY") or os.environ.get("MUJOCO_GL"):
+        return
+    for platform in ("egl", "osmesa"):
+        os.environ["MUJOCO_GL"] = platform
+        try:
+            importlib.reload(gl_context)
+        except (ImportError, AttributeError, RuntimeError):
+            del os.environ["MUJOCO_GL"]
+            os.environ.pop("PYOPENGL_PLATFORM", None)
+            continue
+        return
+
+
 def _picture_model(robot: Robot, width: int, height: int) -> mujoco.MjModel:
     spec = physics_spec(robot, SimulationSettings())
     ghost = physics_spec(robot, SimulationSettings())
@@ -118,7 +137,13 @@ def _picture_model(robot: Robot, width: int, height: int) -> mujoco.MjModel:
     material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "checker"
     floor = spec.geom(GROUND)
     floor.material, floor.rgba = "checker", (1, 1, 1, 1)
-    spec.worldbody.add_light(pos=(0, 0, 6), dir=(0.3, 0.3, -1), type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL)
+    # The light hangs over the robot, so that its shadow stays inside a small map: software OpenGL draws this twice as
+    # fast as the default size.
+    light = spec.body(robot.skeleton.body_names[0]).add_light(pos=(0, 0, 4), dir=(0, 0, -1))
+    light.mode, light.type = mujoco.mjtCamLight.mjCAMLIGHT_TRACKCOM, mujoco.mjtLightType.mjLIGHT_DIRECTIONAL
+    light.diffuse = (0.5, 0.5, 0.5)
+    spec.visual.map.shadowclip = 0.7
+    spec.visual.quality.shadowsize, spec.visual.quality.offsamples = 1024, 2
     return spec.compile()
 
 

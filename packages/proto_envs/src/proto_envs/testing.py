@@ -39,9 +39,9 @@ def _require(condition: Any, message: str) -> None:  # noqa: ANN401
 def check_vector_env(make: Callable[[], VectorEnv], *, steps: int = 40, seed: int = 0) -> None:
     """Check the contract of `gymnasium.vector.VectorEnv`.
 
-    Spaces are batches of single spaces; reset and step return the promised shapes and types; the same seed gives the same
-    rollout; returned observations are not overwritten by later steps; autoreset does what the metadata say; wrong shapes
-    are refused.
+    Spaces are batches of single spaces; reset and step return the promised shapes and types; the same seed gives the
+    same rollout; returned observations are not overwritten by later steps; autoreset does what the metadata say; wrong
+    shapes are refused.
 
     Args:
         make: makes a new environment, with arrays or CPU tensors.
@@ -215,7 +215,7 @@ def _ids(simulator: Simulator) -> Tensor:
 
 
 def check_state_round_trip(make: EngineFactory, robot: Robot, tolerance: float) -> float:
-    """A state that is set is read back: body order, frames, quaternions, velocities, joint coordinates. Worst error, m."""
+    """A state that is set is read back: order, frames, velocities, joint coordinates. Worst position error, m."""
     simulator = make(robot, 4, SimulationSettings())
     state = _random_state(robot, 4, seed=1)
     simulator.set_state(_ids(simulator), state)
@@ -242,7 +242,7 @@ def check_state_round_trip(make: EngineFactory, robot: Robot, tolerance: float) 
 
 
 def check_subset_reset(make: EngineFactory, robot: Robot, tolerance: float) -> float:
-    """Setting some environments leaves the others as they are, bit for bit, then and one step later. Differences found."""
+    """Setting some environments leaves the others as they are, bit for bit, one step later. Difference found, m."""
     states = []
     for touch in (False, True):
         simulator = make(robot, 4, SimulationSettings())

@@ -298,8 +298,9 @@ class ProtoVectorEnv(VectorEnv):
         reference = self.components.controls.get("reference")
         if not isinstance(reference, MotionReference):
             return None
-        state = reference.joint_reference(0.0)
-        return lambda i: (state.body_positions[i, 0], state.local_rotations[i])
+        roots = reference.context(None)["motion"].body_positions[:, 0]
+        local_rotations, _ = reference.joints_at(0.0)
+        return lambda i: (roots[i], local_rotations[i])
 
     @property
     def clip_names(self) -> tuple[str, ...]:

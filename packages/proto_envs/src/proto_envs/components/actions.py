@@ -37,8 +37,8 @@ def reference_offsets(robot: Robot, reference: MotionReference, scale: float, le
     lag = (lead * robot.damping_ratio).to(reference.times.device)
 
     def apply(actions: Tensor) -> Tensor:
-        goal = reference.joint_reference(reference.dt)
-        turn = skeleton.local_rotations_from_dofs(scale * actions + lag * goal.dof_velocities)
-        return skeleton.dofs_from_local_rotations(quat_multiply(goal.local_rotations, turn))
+        goal, goal_velocities = reference.joints_at(reference.dt)
+        turn = skeleton.local_rotations_from_dofs(scale * actions + lag * goal_velocities)
+        return skeleton.dofs_from_local_rotations(quat_multiply(goal, turn))
 
     return apply

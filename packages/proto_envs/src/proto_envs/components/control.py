@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from motionlib import MotionLib, MotionState
+from motionlib import BodyState, MotionLib
 from poselib.rotations import quat_multiply
 from poselib.skeleton import Skeleton
 from torch import Tensor
@@ -148,22 +148,21 @@ class MotionReference:
         """Move the clips on."""
         self.times += self.dt
 
-    def context(self, ids: Tensor | None) -> dict[str, MotionState]:
+    def context(self, ids: Tensor | None) -> dict[str, BodyState]:
         """The reference now (`motion`) and at the future moments (`upcoming`)."""
         clips, times = (self.clips, self.times) if ids is None else (self.clips[ids], self.times[ids])
         moments = len(self._ahead)
-        state = self.library.get_motion_state(
-            clips.repeat_interleave(moments), (times.unsqueeze(-1) + self._ahead).flatten(), joints=False
-        )
+        times = (times.unsqueeze(-1) + self._ahead).flatten()
+        state = self.library.get_body_state(clips.repeat_interleave(moments), times)
         split = state.map(lambda field: field.unflatten(0, (len(clips), moments)))
         return {
             "motion": split.map(lambda field: field[:, 0]),
             "upcoming": split.map(lambda field: field[:, 1:]),
         }
 
-    def joint_reference(self, ahead: float) -> MotionState:
-        """The reference `ahead` s from now with joint coordinates, for actions that are offsets from it."""
-        return self.library.get_motion_state(self.clips, self.times + ahead)
+    def joints_at(self, ahead: float) -> tuple[Tensor, Tensor]:
+        """Local rotations (N, B, 4) and joint velocities (N, D) of the reference `ahead` s from now."""
+        return self.library.get_joint_state(self.clips, self.times + ahead)
 
     def finished(self) -> Tensor:
         """True at the end of a clip that does not repeat."""

@@ -86,7 +86,7 @@ class Simulator(Protocol):
         """Push a body with a world force (N, 3) in N during the next control step."""
 
     def render_state(self, index: int) -> np.ndarray:
-        """Qpos (nq,) of one environment for the renderer's MuJoCo model."""
+        """Generalised positions (nq,) of one environment, for the renderer's MuJoCo model."""
 
     def state_dict(self) -> dict[str, Tensor]:
         """The exact state, if `capabilities.state_dict`."""
