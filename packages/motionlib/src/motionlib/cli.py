@@ -22,7 +22,7 @@ __all__ = ["main"]
 
 @dataclass(frozen=True)
 class List:
-    """List the clips that come with the package."""
+    """List the clips that come with the package; `motionlib info` tells more of one."""
 
     skeleton: str | None = None
     """only those of this character, such as amp"""
@@ -38,10 +38,10 @@ class List:
             table.add_column(title, justify="right", no_wrap=True)
         table.add_column("loop", no_wrap=True)
         table.add_column("path m", justify="right", no_wrap=True)
-        table.add_column("licence", overflow="ellipsis", no_wrap=True)
+        table.add_column("licence", no_wrap=True)
         for skeleton, motion in motions:
             row = (f"{motion.num_frames}", f"{motion.fps:.4g}", f"{motion.duration:.2f}", motion.loop)
-            table.add_row(motion.name, skeleton, *row, f"{motion.path_length:.2f}", motion.license)
+            table.add_row(motion.name, skeleton, *row, f"{motion.path_length:.2f}", motion.license.partition(",")[0])
         console.print(table)
 
 
@@ -61,7 +61,7 @@ class Info:
             "skeleton": character_of(motion) or "none of the built-in ones",
             "frames": f"{motion.num_frames} at {motion.fps:.6g} per second, {motion.duration:.3f} s",
             "loop": motion.loop,
-            "root path": f"{motion.path_length:.2f} m over the ground, height {heights.min():.2f} to {heights.max():.2f} m",
+            "path": f"{motion.path_length:.2f} m over the ground, height {heights.min():.2f} to {heights.max():.2f} m",
             "labels": ", ".join(motion.labels),
             "source": motion.source,
             "licence": motion.license,
@@ -101,7 +101,7 @@ Command = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; 0 = done, 1 = a file is wrong, 2 = the command line is wrong."""
-    command: List | Info | Convert = tyro.cli(Command, args=arguments, prog="motionlib", description=__doc__)  # type: ignore[arg-type]
+    command: List | Info | Convert = tyro.cli(Command, args=arguments, prog="motionlib", description=__doc__)
     try:
         command.run(Console())
     except (MotionError, OSError) as error:

@@ -76,6 +76,8 @@ def _parse(path: Path) -> tuple[Tensor, Loop]:
         raise MotionError(f"{path}: not valid JSON ({error})") from error
     rows = data.get("Frames", [])
     for index, row in enumerate(rows):
+        if not all(isinstance(number, int | float) for number in row):
+            raise MotionError(f"{path}: frame {index} holds something that is no number")
         if len(row) != _COLUMNS:
             raise MotionError(f"{path}: frame {index} has {len(row)} numbers, the humanoid's have {_COLUMNS}")
     if len(rows) < 2:
