@@ -45,8 +45,10 @@ def video(monkeypatch):
             frames.append((frame.shape, self.fps))
 
     recording = types.ModuleType("proto_envs.recording")
-    recording.VideoWriter = VideoWriter
-    monkeypatch.setitem(sys.modules, "proto_envs", types.ModuleType("proto_envs"))
+    recording.VideoWriter, recording.RenderError = VideoWriter, RuntimeError
+    package = types.ModuleType("proto_envs")
+    package.recording = recording
+    monkeypatch.setitem(sys.modules, "proto_envs", package)
     monkeypatch.setitem(sys.modules, "proto_envs.recording", recording)
     return frames
 

@@ -274,11 +274,12 @@ class Runner:
             parts += [f"return {values['episode/return']:.2f}", f"episode {values['episode/length']:.0f} steps"]
         if self.report is not None:
             known = self.report
-            if known.success_rate is not None:
-                parts.append(f"success {100.0 * known.success_rate:.0f} %")
             if known.mpjpe_mm is not None:
                 parts.append(f"mpjpe {known.mpjpe_mm:.0f} mm")
-            if known.success_rate is None:
+            if known.success_rate is not None:
+                parts.append(f"success {100.0 * known.success_rate:.0f} %")
+                parts.append(f"survival {100.0 * known.survival_rate:.0f} %")
+            else:
                 parts.append(f"evaluation return {known.mean_return:.2f}")
         is_last = self.samples >= self.config.max_samples
         self.progress.show("  ".join(parts), force=is_last or any(name.startswith("evaluation/") for name in values))

@@ -54,7 +54,7 @@ def record(
         RenderError: the environment cannot render, or the video writer is not installed.
     """
     try:
-        from proto_envs.recording import VideoWriter
+        from proto_envs import recording
     except ImportError as error:
         raise RenderError(f"writing a video needs the package proto-envs ({error}); install it: {INSTALL}") from error
     arguments = merge(experiment.evaluation.env, overlay or {})
@@ -69,13 +69,15 @@ def record(
         stream = TensorEnvironment(env, learner.device)
         observations = stream.reset(seed=seed)
         generator = torch.Generator(learner.device).manual_seed(seed)
-        with VideoWriter(output, float(rate)) as writer:
+        with recording.VideoWriter(output, float(rate)) as writer:
             for _ in range(frames):
                 writer.write(_frame(env))
                 model = learner.model
                 action = model.act(observations, generator) if stochastic else model.act_deterministic(observations)
                 observations = stream.step(action).observations
         return frames
+    except recording.RenderError as error:
+        raise RenderError(str(error)) from error
     finally:
         env.close()
 

@@ -26,6 +26,8 @@ class ActorCriticConfig:
     """initial standard deviation of each action dimension, in units of the action"""
     learn_std: bool = False
     """whether the standard deviation is trained; if not, it stays at `std`"""
+    hidden_gain: float = 2.0**0.5
+    """gain of the hidden layers' orthogonal initialisation; 3**-0.5 is the size of torch's default weights"""
     output_gain: float = 0.01
     """gain of the policy's last layer: a fresh policy acts close to zero"""
     observation_clip: float = 5.0
@@ -70,9 +72,14 @@ class ActorCritic(nn.Module):
             self.config.activation,
             self.config.output_gain,
             generator,
+            self.config.hidden_gain,
         )
         self.critic = mlp(
-            (sizes[self.critic_group], *self.config.critic_hidden_sizes, 1), self.config.activation, 1.0, generator
+            (sizes[self.critic_group], *self.config.critic_hidden_sizes, 1),
+            self.config.activation,
+            1.0,
+            generator,
+            self.config.hidden_gain,
         )
         if not self.discrete:
             if self.config.std <= 0.0:

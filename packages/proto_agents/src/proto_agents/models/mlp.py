@@ -18,14 +18,16 @@ def mlp(
     activation: Activation = "elu",
     output_gain: float = 1.0,
     generator: torch.Generator | None = None,
+    hidden_gain: float = math.sqrt(2.0),
 ) -> nn.Sequential:
     """Linear layers with an activation between them, none after the last.
 
     Args:
         sizes: width of the input, of each hidden layer and of the output.
         activation: one of `ACTIVATIONS`.
-        output_gain: gain of the last layer's orthogonal initialisation; hidden layers have sqrt(2).
+        output_gain: gain of the last layer's orthogonal initialisation.
         generator: source of the initial weights (CPU).
+        hidden_gain: gain of the other layers' orthogonal initialisation.
     """
     if activation not in ACTIVATIONS:
         raise ValueError(f"unknown activation {activation!r}; choose one of {', '.join(ACTIVATIONS)}")
@@ -34,7 +36,7 @@ def mlp(
         is_last = index == len(sizes) - 2
         # skip_init: the default initialisation would draw from torch's global generator.
         layer = nn.utils.skip_init(nn.Linear, inputs, outputs)
-        nn.init.orthogonal_(layer.weight, output_gain if is_last else math.sqrt(2.0), generator=generator)
+        nn.init.orthogonal_(layer.weight, output_gain if is_last else hidden_gain, generator=generator)
         nn.init.zeros_(layer.bias)
         layers.append(layer)
         if not is_last:
