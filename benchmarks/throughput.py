@@ -2,8 +2,8 @@
 
     uv run python benchmarks/throughput.py --env ProtoMimic-AMP-v0 --num-envs 1024 --json
 
-Three rates, all in control steps of all environments per second and measured in one run in turn (physics, env, training,
-physics, ...), so that a busy machine slows them alike; medians are reported:
+Three rates, all in control steps of all environments per second and measured in one run in turn (physics, env,
+training, physics, ...), so that a busy machine slows them alike; medians are reported:
 
 - physics: `mujoco.batch` alone, one call of all substeps, no observation, set-points recorded from the environment;
 - env: `env.step`, with resets as they come;
@@ -29,10 +29,11 @@ from typing import Any
 import gymnasium
 import mujoco
 import numpy as np
-import proto_envs  # noqa: F401 - registers the ids
 import torch
 import tyro
 from mujoco.batch import Batch
+
+import proto_envs  # noqa: F401 - registers the ids
 from proto_agents.algorithms.ppo import PPO, PPOConfig
 from proto_agents.runner import Runner, RunnerConfig
 from proto_envs.simulators.mujoco import MujocoSimulator

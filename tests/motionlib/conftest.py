@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from motionlib import Motion
 from poselib import models
 from poselib.rotations import quat_from_exp_map

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from motionlib import Motion, MotionError, load, sample_path
 from motionlib.importers import deepmimic
 from motionlib.samples.build import CLIPS, build, main

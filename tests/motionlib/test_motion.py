@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+
 from motionlib import Motion, MotionError
 from poselib import models
 from poselib.rotations import angle_between

@@ -4,10 +4,11 @@ import mujoco
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
+
 from poselib import models
 from poselib.ground import CollisionPoints, contact_labels, height_offset
 from poselib.skeleton import Skeleton
-from scipy.spatial.transform import Rotation
 
 SHAPES = {
     "sphere": 'type="sphere" size="0.2"',

@@ -8,6 +8,9 @@ import mujoco
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+
 from poselib import models
 from poselib.kinematics import (
     forward_kinematics,
@@ -17,8 +20,6 @@ from poselib.kinematics import (
 )
 from poselib.rotations import angle_between, quat_from_exp_map, quat_multiply, xyzw_from_wxyz
 from poselib.skeleton import Skeleton
-from scipy.spatial.transform import Rotation
-from torch import Tensor
 
 OBLIQUE = """\
 <mujoco model="oblique">

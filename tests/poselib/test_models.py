@@ -4,6 +4,7 @@ import mujoco
 import numpy as np
 import pytest
 import torch
+
 from poselib import models
 from poselib.kinematics import forward_kinematics
 

@@ -9,8 +9,9 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from poselib import rotations as R
 from scipy.spatial.transform import Rotation, Slerp
+
+from poselib import rotations as R
 
 settings.register_profile("poselib", deadline=None, max_examples=30, derandomize=True)
 settings.load_profile("poselib")

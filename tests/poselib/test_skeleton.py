@@ -8,10 +8,11 @@ import mujoco
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
+
 from poselib import models
 from poselib.rotations import quat_identity
 from poselib.skeleton import Skeleton, SkeletonError
-from scipy.spatial.transform import Rotation
 
 XYZ = "".join(f'<joint name="arm_{a}" axis="{v}"/>' for a, v in zip("xyz", ("1 0 0", "0 1 0", "0 0 1"), strict=True))
 

@@ -5,9 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
+
 from poselib.rotations import quat_from_exp_map, quat_multiply
 from poselib.velocities import angular_velocities, linear_velocities
-from scipy.spatial.transform import Rotation
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary
+
 from proto_agents.models import ActorCritic, ActorCriticConfig, mlp
 
 CONFIG = ActorCriticConfig(hidden_sizes=(8,), critic_hidden_sizes=(8,))

@@ -2,6 +2,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+
 from proto_agents.checkpoint import (
     CheckpointError,
     find_checkpoint,

@@ -4,6 +4,7 @@ import sys
 import types
 
 import pytest
+
 from proto_agents.checkpoint import load_state
 from proto_agents.cli import environments, evaluate, play, train
 

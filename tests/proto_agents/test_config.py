@@ -1,5 +1,6 @@
 import pytest
 import yaml
+
 from proto_agents.config import (
     EnvironmentConfig,
     Experiment,

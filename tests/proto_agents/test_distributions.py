@@ -1,4 +1,5 @@
 import torch
+
 from proto_agents.models import Categorical, Gaussian
 
 

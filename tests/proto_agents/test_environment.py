@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.vector import AutoresetMode
+
 from proto_agents.environment import NonFiniteError, TensorEnvironment
 from proto_agents.spaces import to_observations
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
+
 from proto_agents.evaluation import EvaluationConfig, check_expectations, episode_limit, evaluate
 
 

@@ -3,6 +3,7 @@
 import gymnasium
 import pytest
 import torch
+
 from proto_agents import PPO, ActorCriticConfig, EvaluationConfig, PPOConfig, Runner, RunnerConfig, evaluate
 
 MODEL = ActorCriticConfig(hidden_sizes=(64, 64), critic_hidden_sizes=(64, 64))

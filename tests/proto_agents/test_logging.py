@@ -2,6 +2,7 @@ import builtins
 import json
 
 import pytest
+
 from proto_agents.logging import JsonLinesWriter, make_writers, read_json_lines
 from proto_agents.plots import plot_learning_curve
 

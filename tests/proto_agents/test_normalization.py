@@ -2,6 +2,7 @@ import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from proto_agents.models import RunningNormalizer
 
 

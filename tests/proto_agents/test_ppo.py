@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.spaces import Box, Discrete
+
 from proto_agents import PPO, ActorCriticConfig, PPOConfig
 from proto_agents.environment import Transition
 

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from gymnasium.vector import AutoresetMode
+
 from proto_agents.environment import TensorEnvironment
 from proto_agents.rollout import PolicyStep, RolloutBuffer, generalized_advantages
 

@@ -5,6 +5,7 @@ import signal
 import pytest
 import torch
 import yaml
+
 from proto_agents import PPO, ActorCriticConfig, EvaluationConfig, PPOConfig, Runner, RunnerConfig
 from proto_agents.checkpoint import CheckpointError, load_state, load_tensors
 from proto_agents.environment import NonFiniteError

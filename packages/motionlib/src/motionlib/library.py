@@ -8,9 +8,6 @@ from dataclasses import dataclass, fields
 from typing import Self
 
 import torch
-from poselib import models
-from poselib.ground import CollisionPoints
-from poselib.skeleton import Skeleton
 from torch import Tensor
 
 from motionlib.loops import Cycle
@@ -18,6 +15,9 @@ from motionlib.motion import Motion, MotionError
 from motionlib.processing.frames import ClipFrames, clip_frames
 from motionlib.processing.heights import HeightFix
 from motionlib.samples import sample_names, sample_path
+from poselib import models
+from poselib.ground import CollisionPoints
+from poselib.skeleton import Skeleton
 
 __all__ = ["BodyState", "MotionLib", "MotionState"]
 

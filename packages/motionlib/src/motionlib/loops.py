@@ -6,6 +6,9 @@ import math
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
+
+from motionlib.motion import Motion
 from poselib.rotations import (
     exp_map_from_quat,
     quat_apply,
@@ -15,9 +18,6 @@ from poselib.rotations import (
     quat_multiply,
     twist_angle,
 )
-from torch import Tensor
-
-from motionlib.motion import Motion
 
 __all__ = ["Cycle", "close_loop"]
 

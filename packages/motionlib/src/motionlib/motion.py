@@ -11,10 +11,11 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
+from torch import Tensor
+
 from poselib.kinematics import forward_kinematics
 from poselib.rotations import quat_continuous, quat_normalize
 from poselib.skeleton import Skeleton
-from torch import Tensor
 
 __all__ = ["Loop", "Motion", "MotionError"]
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from motionlib import BodyState
-from poselib.rotations import angle_between, heading_angle
 from torch import Tensor
 
+from motionlib import BodyState
+from poselib.rotations import angle_between, heading_angle
 from proto_envs.robots import Robot
 
 __all__ = ["Context", "ResetState", "RobotState", "TrackingError"]

@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 import torch
 from gymnasium.vector import AutoresetMode
-from motionlib import MotionLib, load, sample_names, sample_path
 
+from motionlib import MotionLib, load, sample_names, sample_path
 from proto_envs.registration import TASKS
 from proto_envs.robots import Robot, get_robot
 from proto_envs.simulators import SimulationSettings, make_simulator
@@ -69,14 +69,10 @@ def make_vector_env(
     _refuse_unknown(unknown)
     if num_envs < 1:
         raise ValueError(f"num_envs must be at least 1, got {num_envs}")
-    if observation not in ("flat", "groups"):
-        raise ValueError(f"observation={observation!r}: there are 'flat' and 'groups'")
-    if output not in ("torch", "numpy"):
-        raise ValueError(f"output={output!r}: there are 'torch' and 'numpy'")
-    if render_mode not in (None, "rgb_array"):
-        raise ValueError(f"render_mode={render_mode!r}: there are None and 'rgb_array'")
-    if device not in ("auto", "cpu"):
-        raise ValueError(f"device={device!r}: engine 'mujoco' runs on 'cpu'")
+    _require_one_of("observation", observation, ("flat", "groups"))
+    _require_one_of("output", output, ("torch", "numpy"))
+    _require_one_of("render_mode", render_mode, (None, "rgb_array"))
+    _require_one_of("device", device, ("auto", "cpu"))
     robot = get_robot(robot_name)
     configured = task_class(task_name).configured(task or {})
     settings = SimulationSettings(
@@ -136,6 +132,11 @@ def _autoreset(mode: AutoresetMode | str) -> AutoresetMode:
     if str(mode).lower() not in names:
         raise ValueError(f"autoreset_mode={mode!r}: there are {sorted(names)}")
     return names[str(mode).lower()]
+
+
+def _require_one_of(name: str, value: object, valid: tuple[object, ...]) -> None:
+    if value not in valid:
+        raise ValueError(f"{name}={value!r}: there are {', '.join(map(repr, valid))}")
 
 
 def _refuse_unknown(unknown: Mapping[str, Any]) -> None:

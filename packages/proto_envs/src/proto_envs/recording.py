@@ -12,9 +12,9 @@ from typing import Any, Self
 import mujoco
 import numpy as np
 from mujoco.rendering.classic import gl_context
-from poselib.rotations import wxyz_from_xyzw
 from torch import Tensor
 
+from poselib.rotations import wxyz_from_xyzw
 from proto_envs.robots import Robot
 from proto_envs.simulators.base import SimulationSettings
 from proto_envs.simulators.mjcf import GROUND, JointLayout, physics_spec

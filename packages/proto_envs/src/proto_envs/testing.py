@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
-from poselib.kinematics import forward_kinematics, forward_velocities
-from poselib.rotations import angle_between, quat_from_exp_map
 from torch import Tensor
 
+from poselib.kinematics import forward_kinematics, forward_velocities
+from poselib.rotations import angle_between, quat_from_exp_map
 from proto_envs.context import ResetState
 from proto_envs.robots import Robot
 from proto_envs.simulators import SimulationSettings, Simulator

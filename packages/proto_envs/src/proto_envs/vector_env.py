@@ -10,9 +10,9 @@ import torch
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
-from motionlib import MotionLib
 from torch import Tensor
 
+from motionlib import MotionLib
 from proto_envs.components.control import MotionReference
 from proto_envs.components.terms import observe, total_reward
 from proto_envs.context import Context

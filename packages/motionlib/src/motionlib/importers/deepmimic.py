@@ -11,11 +11,11 @@ import json
 from pathlib import Path
 
 import torch
-from poselib import models
-from poselib.rotations import quat_from_angle_axis, quat_normalize, slerp, xyzw_from_wxyz
 from torch import Tensor
 
 from motionlib.motion import Loop, Motion, MotionError
+from poselib import models
+from poselib.rotations import quat_from_angle_axis, quat_normalize, slerp, xyzw_from_wxyz
 
 __all__ = ["FORMAT", "read", "recognizes"]
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from poselib.ground import CollisionPoints, contact_labels
-from poselib.kinematics import forward_kinematics, joint_velocities
-from poselib.rotations import quat_continuous
-from poselib.skeleton import Skeleton
-from poselib.velocities import angular_velocities, linear_velocities
 from torch import Tensor
 
 from motionlib.loops import Cycle, close_loop
 from motionlib.motion import Motion
 from motionlib.processing.heights import HeightFix, fix_heights
+from poselib.ground import CollisionPoints, contact_labels
+from poselib.kinematics import forward_kinematics, joint_velocities
+from poselib.rotations import quat_continuous
+from poselib.skeleton import Skeleton
+from poselib.velocities import angular_velocities, linear_velocities
 
 __all__ = ["ClipFrames", "clip_frames"]
 

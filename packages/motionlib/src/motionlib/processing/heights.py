@@ -7,12 +7,12 @@ from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
-from poselib import models
-from poselib.ground import CollisionPoints, height_offset
-from poselib.skeleton import Skeleton
 from torch import Tensor
 
 from motionlib.motion import Motion, MotionError
+from poselib import models
+from poselib.ground import CollisionPoints, height_offset
+from poselib.skeleton import Skeleton
 
 __all__ = ["HeightFix", "fix_heights", "known_collision_points"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from poselib import models
-from poselib.retargeting import BODY_MAPS, ground_shift, retarget
 
 from motionlib.motion import Motion, MotionError
+from poselib import models
+from poselib.retargeting import BODY_MAPS, ground_shift, retarget
 
 __all__ = ["character_of", "retargeted"]
 

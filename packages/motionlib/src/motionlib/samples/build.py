@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from poselib import models
-
 from motionlib.importers import deepmimic
 from motionlib.motion import Motion, MotionError
 from motionlib.processing import retargeted
+from poselib import models
 
 __all__ = ["CLIPS", "build", "main"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from poselib.rotations import quat_multiply
 from torch import Tensor
 
+from poselib.rotations import quat_multiply
 from proto_envs.components.control import MotionReference
 from proto_envs.robots import Robot
 

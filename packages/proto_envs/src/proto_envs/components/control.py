@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
+
 from motionlib import BodyState, MotionLib
 from poselib.rotations import quat_multiply
 from poselib.skeleton import Skeleton
-from torch import Tensor
-
 from proto_envs.context import ResetState
 
 __all__ = ["Control", "MotionReference", "ResetNoise"]

@@ -7,9 +7,9 @@ rotated axes (6 numbers, `poselib.rotations.rotation_6d_from_quat`).
 from __future__ import annotations
 
 import torch
-from poselib.rotations import quat_conjugate, quat_multiply, rotation_6d_from_quat
 from torch import Tensor
 
+from poselib.rotations import quat_conjugate, quat_multiply, rotation_6d_from_quat
 from proto_envs.context import Context
 
 __all__ = ["future_poses", "previous_targets", "proprioception"]

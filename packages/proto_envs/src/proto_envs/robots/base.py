@@ -10,10 +10,11 @@ from functools import cached_property
 
 import mujoco
 import torch
+from torch import Tensor
+
 from poselib import models
 from poselib.ground import CollisionPoints
 from poselib.skeleton import Skeleton
-from torch import Tensor
 
 __all__ = ["Drive", "Robot"]
 

@@ -10,6 +10,8 @@ import mujoco
 import numpy as np
 import torch
 from mujoco.batch import Batch
+from torch import Tensor
+
 from poselib.rotations import (
     exp_map_from_quat,
     quat_apply_inverse,
@@ -19,8 +21,6 @@ from poselib.rotations import (
     wxyz_from_xyzw,
     xyzw_from_wxyz,
 )
-from torch import Tensor
-
 from proto_envs.context import ResetState, RobotState
 from proto_envs.robots import Robot
 from proto_envs.simulators.base import Capabilities, SimulationSettings, UnsupportedError

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
-from motionlib import MotionLib
 
+from motionlib import MotionLib
 from proto_envs.components.terms import Components
 from proto_envs.robots import Robot
 
