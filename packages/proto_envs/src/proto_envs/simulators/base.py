@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -37,6 +38,18 @@ class SimulationSettings:
     """measure the ground's force on each body; costs about 3 % on the CPU"""
     threads: int = 0
     """physics threads of a CPU engine; 0 takes all CPUs this process may use"""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that no engine can work with.
+
+        Raises:
+            ValueError: naming the field.
+        """
+        for name, lowest in (("substeps", 1), ("threads", 0), ("friction", 0.0)):
+            if not getattr(self, name) >= lowest:
+                raise ValueError(f"{name} must be at least {lowest}, got {getattr(self, name)}")
+        if not 0.0 < self.control_hz < math.inf:
+            raise ValueError(f"control_hz must be positive and finite, got {self.control_hz}")
 
 
 @dataclass(frozen=True)

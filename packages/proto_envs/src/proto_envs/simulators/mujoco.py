@@ -254,7 +254,9 @@ class MujocoSimulator:
         self.batch.state[:] = rows.numpy()
         self.batch.forward(stage=_STAGE_VEL)
         self._seen_warnings = self._count_warnings()
+        self._unstable = torch.zeros_like(self._unstable)
+        self._pushed = bool(self._push.any())
 
     def close(self) -> None:
-        """Drop the batch with its threads."""
-        del self.batch
+        """Drop the batch with its threads; closing again does nothing."""
+        self.__dict__.pop("batch", None)

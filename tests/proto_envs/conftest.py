@@ -1,0 +1,165 @@
+"""Small environments and engines that are closed after each test, and moments with random states."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import proto_envs  # noqa: F401  registers the ids
+from motionlib import BodyState, MotionLib
+from poselib.rotations import quat_normalize
+from proto_envs.context import Context, ResetState, RobotState
+from proto_envs.robots import Robot, get_robot
+from proto_envs.simulators import SimulationSettings
+from proto_envs.simulators.mujoco import MujocoSimulator
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(params=["AMP", "SMPL"])
+def robot(request: pytest.FixtureRequest) -> Robot:
+    return get_robot(request.param)
+
+
+@pytest.fixture
+def amp() -> Robot:
+    return get_robot("AMP")
+
+
+@pytest.fixture
+def smpl() -> Robot:
+    return get_robot("SMPL")
+
+
+@pytest.fixture
+def make_env() -> Iterator[Callable[..., Any]]:
+    """`make_env(num_envs, robot="AMP", **keywords of make_vec)`: a Mimic environment."""
+    made = []
+
+    def make(num_envs: int = 4, robot: str = "AMP", **keywords: Any) -> Any:
+        env = gymnasium.make_vec(f"ProtoMimic-{robot}-v0", num_envs=num_envs, **{"threads": 1, **keywords})
+        made.append(env)
+        return env
+
+    yield make
+    for env in made:
+        env.close()
+
+
+@pytest.fixture
+def make_simulator() -> Iterator[Callable[..., MujocoSimulator]]:
+    """`make_simulator(robot, num_envs, **settings)`."""
+    made = []
+
+    def make(robot: Robot, num_envs: int, **settings: Any) -> MujocoSimulator:
+        simulator = MujocoSimulator(robot, num_envs, SimulationSettings(**{"threads": 1, **settings}))
+        made.append(simulator)
+        return simulator
+
+    yield make
+    for simulator in made:
+        simulator.close()
+
+
+@pytest.fixture
+def library() -> Callable[..., MotionLib]:
+    """`library("walk", "kick", robot="amp")`: sample clips."""
+    return lambda *names, robot="amp": MotionLib.from_samples(robot, names)
+
+
+@pytest.fixture
+def drawn() -> Callable[..., Tensor]:
+    """`drawn(seed, *shape)`: normal numbers."""
+    return lambda seed, *shape: torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture
+def resting() -> Callable[..., ResetState]:
+    """`resting(robot, num_envs, height=3.0, root_rotation=..., velocity=...)`: joints at zero."""
+
+    def state(
+        robot: Robot,
+        num_envs: int,
+        height: float = 3.0,
+        root_rotation: tuple[float, ...] = (0.0, 0.0, 0.0, 1.0),
+        velocity: tuple[float, ...] = (0.0, 0.0, 0.0),
+    ) -> ResetState:
+        skeleton = robot.skeleton
+        joints = torch.zeros(num_envs, skeleton.num_dofs)
+        return ResetState(
+            root_position=torch.tensor([0.0, 0.0, height]).repeat(num_envs, 1),
+            local_rotations=skeleton.local_rotations_from_dofs(joints, torch.tensor(root_rotation).repeat(num_envs, 1)),
+            root_velocity=torch.tensor(velocity).repeat(num_envs, 1),
+            root_angular_velocity=torch.zeros(num_envs, 3),
+            dof_velocities=joints,
+        )
+
+    return state
+
+
+@pytest.fixture
+def random_bodies(drawn: Callable[..., Tensor]) -> Callable[..., BodyState]:
+    """`random_bodies(seed, *shape)`: a reference with fields (*shape, 3) and (*shape, 4), not of any skeleton."""
+
+    def bodies(seed: int, *shape: int) -> BodyState:
+        positions, velocities, angular = drawn(seed, 3, *shape, 3)
+        rotations = quat_normalize(drawn(seed + 1, *shape, 4))
+        return BodyState(positions, rotations, velocities, angular, drawn(seed + 2, *shape) > 0)
+
+    return bodies
+
+
+@pytest.fixture
+def moment() -> Callable[..., Context]:
+    """`moment(robot, bodies, motion=None, upcoming=None, joint_level={}, **fields)`: a context made by hand."""
+
+    def make(
+        robot: Robot,
+        bodies: BodyState,
+        motion: BodyState | None = None,
+        upcoming: BodyState | None = None,
+        joint_level: dict[str, Tensor] | None = None,
+        **given: Tensor,
+    ) -> Context:
+        n, zeros = len(bodies.body_positions), torch.zeros(len(bodies.body_positions), robot.skeleton.num_dofs)
+        state = RobotState(
+            *(getattr(bodies, field.name) for field in fields(bodies)[:4]), read=(joint_level or {}).__getitem__
+        )
+        parts = {
+            "steps": torch.full((n,), 100),
+            "targets": zeros,
+            "previous_targets": zeros,
+            "ground_height": torch.zeros(n),
+            **given,
+        }
+        return Context(robot=robot, dt=1 / 30, state=state, motion=motion, upcoming=upcoming, **parts)
+
+    return make
+
+
+@pytest.fixture
+def assert_equal() -> Callable[[Any, Any], None]:
+    """Bit-equality of nested dicts and tuples of tensors and arrays, NaN equal to NaN."""
+
+    def check(a: Any, b: Any) -> None:
+        assert type(a) is type(b)
+        if isinstance(a, dict):
+            assert a.keys() == b.keys()
+            for key in a:
+                check(a[key], b[key])
+        elif isinstance(a, tuple):
+            assert len(a) == len(b)
+            for x, y in zip(a, b, strict=True):
+                check(x, y)
+        else:
+            np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+    return check
