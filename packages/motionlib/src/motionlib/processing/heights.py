@@ -26,7 +26,7 @@ HeightFix = Literal["lift", "lowest", "none"]
 """
 
 _USUAL = 0.4
-_LIFT_WINDOW = 0.12
+_LIFT_WINDOW = 0.08
 """s on either side over which a lift rises and fades"""
 
 
