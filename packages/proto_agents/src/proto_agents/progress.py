@@ -33,7 +33,7 @@ class Progress:
         if not self.enabled:
             return
         if self._live is not None:
-            self._live.update(Text(line), refresh=True)
+            self._live.update(Text(line, no_wrap=True, overflow="ellipsis"), refresh=True)
         elif force or time.monotonic() - self._last_print >= PLAIN_INTERVAL:
             self._last_print = time.monotonic()
             print(line, flush=True)
