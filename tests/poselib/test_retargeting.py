@@ -77,7 +77,7 @@ def test_rest_becomes_rest_on_the_same_skeleton():
     bodies = tuple(Link((name,), name) for name in AMP.body_names)
     hips = ("left_thigh", "right_thigh")
     leg = ("left_thigh", "left_shin", "left_foot")
-    same = BodyMap(bodies, (hips, hips), (leg, leg))
+    same = BodyMap(bodies, (hips, hips), (leg, leg), ())
     root, local = random_pose(AMP, 6)
     new_root, new_local = retarget(same, AMP, AMP, root, local)
     torch.testing.assert_close(new_root, root, rtol=0, atol=1e-5)
@@ -136,13 +136,16 @@ def test_turning_the_source_turns_the_result():
 
 
 def test_ground_shift_follows_the_frames_on_the_ground():
-    source = torch.cat([torch.zeros(30), torch.ones(30)])
-    target = torch.cat([torch.full((30,), -0.1), torch.full((30,), 5.0)])
-    assert ground_shift(source, target) == pytest.approx(0.1)
+    foot = torch.cat([torch.zeros(30), torch.ones(20), torch.full((10,), 0.3)])
+    hand = torch.cat([torch.full((30,), 0.9), torch.full((20,), 1.9), torch.zeros(10)])
+    source = torch.stack([foot, hand], dim=-1)
+    target = torch.cat([torch.full((30,), -0.1), torch.full((20,), 5.0), torch.full((10,), -0.3)])[:, None]
+    assert ground_shift(source, target, [0]) == pytest.approx(0.1), "standing, not flying, not on its hands"
+    assert ground_shift(source[50:], target[50:], [0]) == pytest.approx(0.3), "on its hands alone"
 
 
 def test_a_body_that_is_not_there_is_named():
-    wrong = BodyMap((Link(("Pelvis",), "hips"),), (("L_Hip", "R_Hip"),) * 2, (("L_Hip", "L_Knee"),) * 2)
+    wrong = BodyMap((Link(("Pelvis",), "hips"),), (("L_Hip", "R_Hip"),) * 2, (("L_Hip", "L_Knee"),) * 2, ())
     with pytest.raises(KeyError, match=r"'amp' has no body \['hips'\]"):
         retarget(wrong, AMP, SMPL, AMP.offsets[0], quat_identity(15))
 

@@ -79,8 +79,8 @@ class MotionLib:
             motions: at least one; bodies are matched with the skeleton by name.
             skeleton: of the character that is to move.
             weights: (M,) relative frequency of each clip in `sample_motions`; equal if left out.
-            height_fix: "lift" puts the usual height of each clip on the ground and raises frames that sink, "lowest"
-                puts the lowest point of the clip on z = 0, "none" keeps the heights.
+            height_fix: "lift" raises frames that sink and lowers clips that hover, "lowest" puts the lowest point of
+                each clip on z = 0, "none" keeps the heights.
             loop_blend: s on either side of the seam over which a wrapped clip is bent to close; 0 for no change.
             collision_points: the geometry for `height_fix`; known for built-in characters.
             device: where the tensors go.

@@ -29,7 +29,7 @@ from poselib.skeleton import Skeleton
 __all__ = ["AMP_TO_SMPL", "BODY_MAPS", "SMPL_TO_AMP", "BodyMap", "Link", "ground_shift", "rest_pose", "retarget"]
 
 _NEAR_GROUND = 0.03
-"""m above a clip's usual lowest point; frames below count as standing on the ground"""
+"""m above a clip's median lowest point; frames below count as on the ground"""
 _STRAIGHT = 0.03
 """sine of a bend at which the plane of two bones is half trusted"""
 
@@ -55,6 +55,8 @@ class BodyMap:
     """both thighs of the target and of the source; the points between them lie over each other"""
     leg: tuple[tuple[str, ...], tuple[str, ...]]
     """thigh, shin, foot of the target and of the source: the ratio of these lengths scales the root's path"""
+    feet: tuple[str, ...]
+    """bodies of the source that it stands on"""
 
 
 def _pairs(names: Sequence[tuple[str, str, str | None, str | None]]) -> tuple[Link, ...]:
@@ -85,6 +87,7 @@ AMP_TO_SMPL = BodyMap(
     ),
     hips=(_SMPL_HIPS, _AMP_HIPS),
     leg=(_SMPL_LEG, _AMP_LEG),
+    feet=("left_foot", "right_foot"),
 )
 SMPL_TO_AMP = BodyMap(
     links=(
@@ -95,6 +98,7 @@ SMPL_TO_AMP = BodyMap(
     ),
     hips=(_AMP_HIPS, _SMPL_HIPS),
     leg=(_AMP_LEG, _SMPL_LEG),
+    feet=("L_Ankle", "L_Toe", "R_Ankle", "R_Toe"),
 )
 BODY_MAPS = {("amp", "smpl"): AMP_TO_SMPL, ("smpl", "amp"): SMPL_TO_AMP}
 """body maps between the built-in characters by (source, target)"""
@@ -140,15 +144,20 @@ def retarget(
     return root, target_local
 
 
-def ground_shift(source_lowest: Tensor, target_lowest: Tensor) -> float:
+def ground_shift(source_lowest: Tensor, target_lowest: Tensor, feet: Sequence[int]) -> float:
     """How far to raise the target, in m, so that it stands on the ground as its source does.
 
+    Frames in which the source's feet are its lowest bodies decide; in clips without such, all frames on the ground.
+
     Args:
-        source_lowest: `(T,)` m, height of the source's lowest point (`CollisionPoints.lowest(...).amin(-1)`).
-        target_lowest: `(T,)` m, likewise of the target.
+        source_lowest: `(T, B)` m, height of each body's lowest point (`CollisionPoints.lowest`).
+        target_lowest: `(T, C)` m, likewise of the target.
+        feet: indices of the source's feet.
     """
-    near = source_lowest <= torch.quantile(source_lowest, 0.1) + _NEAR_GROUND
-    return float((source_lowest - target_lowest)[near].median())
+    source, target = source_lowest.amin(dim=-1), target_lowest.amin(dim=-1)
+    grounded = source <= source.median() + _NEAR_GROUND
+    standing = grounded & (source_lowest[:, list(feet)].amin(dim=-1) <= source)
+    return float((source - target)[standing if bool(standing.any()) else grounded].median())
 
 
 # --- rotations -------------------------------------------------------------------------------------------------------

@@ -19,13 +19,16 @@ __all__ = ["HeightFix", "fix_heights", "known_collision_points"]
 HeightFix = Literal["lift", "lowest", "none"]
 """How to put a clip on the ground.
 
-- "lift": its usual height (40 % quantile over frames of the lowest point) goes to z = 0, then frames that still sink
-  are raised along a smooth curve. Nothing sinks, and feet do not hover because of one bad frame.
+- "lift": frames that sink are raised along a smooth curve, so that feet do not hover because of one bad frame. A clip
+  that hovers, or sinks by more than a body's thickness, is first moved as a whole to its usual height (40 % quantile
+  over frames of the lowest point).
 - "lowest": the lowest point of the whole clip goes to z = 0.
 - "none": heights stay.
 """
 
 _USUAL = 0.4
+_THICKNESS = 0.15
+"""m; hands and hips may sink this deep in frames where feet stand right"""
 _LIFT_WINDOW = 0.08
 """s on either side over which a lift rises and fades"""
 
@@ -64,6 +67,8 @@ def fix_heights(
     if not torch.isfinite(lowest.amin()):
         raise MotionError(f"skeleton {skeleton.name!r} has no collision geometry: pass height_fix='none'")
     shift = -height_offset(lowest, _USUAL if height_fix == "lift" else 0.0)
+    if height_fix == "lift" and 0.0 < shift < _THICKNESS:
+        shift = 0.0
     raised = torch.full((motion.num_frames,), shift)
     if height_fix == "lift":
         raised += _lift(lowest.amin(dim=-1) + shift, motion)

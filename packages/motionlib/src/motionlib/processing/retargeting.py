@@ -35,7 +35,8 @@ def retargeted(motion: Motion, character: str) -> Motion:
         )
     source, target = models.skeleton(found), models.skeleton(character)
     motion = motion.for_skeleton(source)
-    root, local = retarget(BODY_MAPS[found, character], source, target, motion.root_positions, motion.local_rotations)
+    body_map = BODY_MAPS[found, character]
+    root, local = retarget(body_map, source, target, motion.root_positions, motion.local_rotations)
     result = replace(
         motion,
         body_names=target.body_names,
@@ -44,6 +45,7 @@ def retargeted(motion: Motion, character: str) -> Motion:
         root_positions=root,
         local_rotations=local,
     )
-    before = models.collision_points(found).lowest(*motion.world_poses(source)).amin(dim=-1)
-    after = models.collision_points(character).lowest(*result.world_poses(target)).amin(dim=-1)
-    return replace(result, root_positions=root + torch.tensor([0.0, 0.0, ground_shift(before, after)]))
+    before = models.collision_points(found).lowest(*motion.world_poses(source))
+    after = models.collision_points(character).lowest(*result.world_poses(target))
+    shift = ground_shift(before, after, source.body_indices(body_map.feet))
+    return replace(result, root_positions=root + torch.tensor([0.0, 0.0, shift]))
