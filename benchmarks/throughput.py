@@ -21,6 +21,7 @@ import platform
 import resource
 import statistics
 import subprocess
+import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ import mujoco
 import numpy as np
 import torch
 import tyro
+from gymnasium.vector import AutoresetMode
 from mujoco.batch import Batch
 
 import proto_envs  # noqa: F401 - registers the ids
@@ -70,17 +72,18 @@ class Arguments:
 
 def main(args: Arguments) -> None:
     """Measure and print."""
+    controls, states = _record(args)
     before = _resident_kib()
-    env = _make(args, args.num_envs)
+    env = _make(args)
     simulator = env.simulator
     assert isinstance(simulator, MujocoSimulator)
-    recorded, states = _record(env, args.steps)
-    memory = _resident_kib() - before
-    physics = _PhysicsAlone(simulator, recorded, states)
-    engine_memory = _engine_memory_kib(simulator)
+    actions = _actions(env, args.steps)
+    _env_seconds_per_step(env, actions)
+    engine_memory = simulator.batch.state.nbytes / 1024
+    memory = _resident_kib() - before - engine_memory
+    physics = _PhysicsAlone(simulator, controls, states)
     runner = _runner(env) if args.train else None
     times: dict[str, list[float]] = {"physics": [], "env": [], "training": []}
-    actions = _actions(env, args.steps)
     for _ in range(args.rounds):
         times["physics"].append(physics.seconds_per_step())
         times["env"].append(_env_seconds_per_step(env, actions))
@@ -96,7 +99,7 @@ def main(args: Arguments) -> None:
         "env_over_physics": round(statistics.median(ratios), 4),
         "env_over_physics_rounds": [round(r, 4) for r in ratios],
         "training_samples_per_s": round(rates["training"], 1) if "training" in rates else None,
-        "kib_per_env_beyond_engine": round((memory - engine_memory) / args.num_envs, 2),
+        "kib_per_env_beyond_engine": round(memory / args.num_envs, 2),
         "engine_kib_per_env": round(engine_memory / args.num_envs, 2),
         "substeps": simulator.substeps,
         "threads": simulator.batch.nthread,
@@ -116,9 +119,15 @@ def main(args: Arguments) -> None:
         print(json.dumps(result))
 
 
-def _make(args: Arguments, num_envs: int) -> ProtoVectorEnv:
-    task = {"action": args.action, "rewards": args.rewards}
-    env = gymnasium.make_vec(args.env, num_envs=num_envs, motions=args.motions, threads=args.threads, task=task)
+def _make(args: Arguments, mode: AutoresetMode = AutoresetMode.SAME_STEP) -> ProtoVectorEnv:
+    env = gymnasium.make_vec(
+        args.env,
+        num_envs=args.num_envs,
+        motions=args.motions,
+        threads=args.threads,
+        task={"action": args.action, "rewards": args.rewards},
+        autoreset_mode=mode,
+    )
     assert isinstance(env, ProtoVectorEnv)
     env.reset(seed=0)
     return env
@@ -130,15 +139,19 @@ def _actions(env: ProtoVectorEnv, steps: int) -> list[torch.Tensor]:
     return [0.1 * torch.randn(shape, generator=generator) for _ in range(steps)]
 
 
-def _record(env: ProtoVectorEnv, steps: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def _record(args: Arguments) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Set-points and starting states of real steps, so that physics alone does the very same work, step by step."""
+    env = _make(args, AutoresetMode.DISABLED)
     simulator = env.simulator
     assert isinstance(simulator, MujocoSimulator)
     controls, states = [], []
-    for action in _actions(env, steps):
+    for action in _actions(env, args.steps):
         states.append(simulator.batch.state.copy())
-        env.step(action)
-        controls.append(simulator.last_controls.numpy().copy())
+        _, _, terminated, truncated, _ = env.step(action)
+        controls.append(simulator.batch.bind("ctrl").copy())
+        if (done := terminated | truncated).any():
+            env.reset(options={"reset_mask": done})
+    env.close()
     return controls, states
 
 
@@ -172,11 +185,15 @@ def _env_seconds_per_step(env: ProtoVectorEnv, actions: list[torch.Tensor]) -> f
 
 def _runner(env: ProtoVectorEnv) -> Runner:
     learner = PPO(env.single_observation_space, env.single_action_space, PPOConfig())
-    return Runner(env, learner, RunnerConfig(logger="none", run_dir="/tmp/proto-throughput"), quiet=True)
+    folder = tempfile.mkdtemp(prefix="throughput-")
+    return Runner(env, learner, RunnerConfig(logger="none", run_dir=folder), quiet=True)
 
 
 def _training_seconds_per_step(runner: Runner) -> float:
-    return runner.benchmark_iteration() / runner.learner.config.horizon
+    buffer = runner.learner.make_buffer(runner.env.num_envs)
+    start = time.perf_counter()
+    runner.iterate(buffer)
+    return (time.perf_counter() - start) / buffer.horizon
 
 
 def _resident_kib() -> float:
@@ -188,11 +205,6 @@ def _resident_kib() -> float:
         if line.startswith("VmRSS"):
             return float(line.split()[1])
     raise RuntimeError("no VmRSS in /proc/self/status")
-
-
-def _engine_memory_kib(simulator: MujocoSimulator) -> float:
-    """What `mujoco.batch` itself holds per environment: the state rows (its outputs are the environment's choice)."""
-    return simulator.batch.state.nbytes / 1024
 
 
 def _commit() -> str:

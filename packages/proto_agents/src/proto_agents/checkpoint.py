@@ -20,6 +20,20 @@ import safetensors
 import safetensors.torch
 from torch import Tensor, nn
 
+__all__ = [
+    "FORMAT",
+    "CheckpointError",
+    "copy_checkpoint",
+    "find_checkpoint",
+    "load_model",
+    "load_state",
+    "load_tensors",
+    "make_folder",
+    "save_checkpoint",
+    "versions",
+    "write_atomically",
+]
+
 FORMAT = 1
 """Version of the checkpoint's layout."""
 

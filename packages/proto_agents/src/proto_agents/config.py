@@ -15,6 +15,21 @@ from proto_agents.models.actor_critic import ActorCriticConfig
 from proto_agents.parsing import ConfigError, load_yaml, merge, nearest, parse_dataclass, plain
 from proto_agents.runner import RunnerConfig
 
+__all__ = [
+    "FREE_MAPPINGS",
+    "EnvironmentConfig",
+    "Experiment",
+    "Free",
+    "config_root",
+    "default_run_folder",
+    "find_overlay",
+    "load_experiment",
+    "load_overlays",
+    "program_arguments",
+    "split_free_flags",
+    "with_run_folder",
+]
+
 Free = Annotated[dict[str, Any], tyro.conf.Fixed]
 """A mapping whose keys only the environment knows; its flags are `--path.to.key VALUE`, see `split_free_flags`."""
 

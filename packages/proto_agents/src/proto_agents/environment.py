@@ -11,6 +11,8 @@ from torch import Tensor
 
 from proto_agents.spaces import Observations, observation_sizes, select, to_observations
 
+__all__ = ["NonFiniteError", "TensorEnvironment", "Transition"]
+
 
 class NonFiniteError(RuntimeError):
     """An environment returned NaN or infinity."""

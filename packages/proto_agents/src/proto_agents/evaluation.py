@@ -11,6 +11,20 @@ from torch import Tensor
 from proto_agents.environment import TensorEnvironment, Transition
 from proto_agents.spaces import Observations
 
+__all__ = [
+    "POSITION_ERRORS",
+    "STEP_LIMIT",
+    "ClipResult",
+    "EvaluationConfig",
+    "EvaluationReport",
+    "ExpectationResult",
+    "MetricSummary",
+    "Policy",
+    "check_expectations",
+    "episode_limit",
+    "evaluate",
+]
+
 Policy = Callable[[Observations], Tensor]
 """Observations (num_envs, size) -> actions (num_envs, ...)."""
 
@@ -78,6 +92,8 @@ class EvaluationReport:
     """share of episodes that never terminated (time-outs count as survival)"""
     success_rate: float | None = None
     """share of episodes whose metric "failed" never was true; None where the environment has no such metric"""
+    success_rate_max_error: float | None = None
+    """the stricter one: share whose metric "failed_max_error" (any body too far, not just the mean) never was true"""
     mpjpe_mm: float | None = None
     """mean per-joint position error over whole episodes, mm"""
     mpjpe_mm_successful: float | None = None
@@ -247,6 +263,7 @@ class _Tally:
             mean_episode_length=self.lengths.mean().item(),
             survival_rate=1.0 - self.terminated.double().mean().item(),
             success_rate=1.0 - self.failed.double().mean().item() if self.has_failures else None,
+            success_rate_max_error=self._never("failed_max_error"),
             metrics={
                 name: MetricSummary(mean=mean.mean().item(), max=self.maxima[name].mean().item())
                 for name, mean in means.items()
@@ -255,6 +272,10 @@ class _Tally:
             failed_clips=tuple(n for n, c in clips.items() if c.success_rate is not None and c.success_rate < 1.0),
             **errors,
         )
+
+    def _never(self, name: str) -> float | None:
+        """Share of episodes in which a yes-or-no metric never was true; None where there is no such metric."""
+        return (self.maxima[name] < 0.5).double().mean().item() if name in self.maxima else None
 
     def _clips(self, means: dict[str, Tensor], clip_names: tuple[str, ...] | None) -> dict[str, ClipResult]:
         if self.clip is None:

@@ -7,6 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+__all__ = [
+    "JsonLinesWriter",
+    "LoggerName",
+    "TensorBoardWriter",
+    "WandbWriter",
+    "Writer",
+    "make_writers",
+    "read_json_lines",
+]
+
 LoggerName = Literal["tensorboard", "wandb", "none"]
 
 

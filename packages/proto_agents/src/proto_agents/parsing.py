@@ -10,6 +10,8 @@ from typing import Any, Literal, TypeVar
 
 import yaml
 
+__all__ = ["ConfigError", "T", "load_yaml", "merge", "nearest", "parse_dataclass", "plain"]
+
 T = TypeVar("T")
 
 

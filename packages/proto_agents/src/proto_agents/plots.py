@@ -7,6 +7,8 @@ from typing import Any
 
 from proto_agents.logging import read_json_lines
 
+__all__ = ["PANELS", "plot_learning_curve"]
+
 PANELS = (
     ("return per episode", ("episode/return", "evaluation/mean_return")),
     ("episode length (steps)", ("episode/length", "evaluation/mean_episode_length")),

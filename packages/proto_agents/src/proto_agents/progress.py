@@ -6,6 +6,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+__all__ = ["PLAIN_INTERVAL", "Progress", "count", "duration"]
+
 PLAIN_INTERVAL = 10.0
 """Seconds between two lines where the output is not a terminal."""
 

@@ -8,6 +8,8 @@ from torch import Tensor
 from proto_agents.environment import Transition
 from proto_agents.spaces import Observations
 
+__all__ = ["Batch", "PolicyStep", "RolloutBuffer", "generalized_advantages"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyStep:

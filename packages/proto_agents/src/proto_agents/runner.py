@@ -20,7 +20,10 @@ from proto_agents.environment import TensorEnvironment
 from proto_agents.evaluation import EvaluationConfig, EvaluationReport, evaluate
 from proto_agents.logging import LoggerName, Writer, make_writers
 from proto_agents.progress import Progress, count, duration
+from proto_agents.rollout import RolloutBuffer
 from proto_agents.spaces import Observations
+
+__all__ = ["EpisodeStatistics", "Interruption", "RunResult", "Runner", "RunnerConfig"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,21 +143,12 @@ class Runner:
         config = self.config
         checkpoints.write_atomically(self.folder / "config.yaml", yaml.safe_dump(self.experiment, sort_keys=False))
         writers = make_writers(self.folder, config.logger, self.experiment, keep_until=self.samples)
-        if self.observations is None:
-            self.observations = self.env.reset(seed=config.seed)
         buffer = self.learner.make_buffer(self.env.num_envs)
         started, start_samples = time.monotonic(), self.samples
         with Interruption() as interruption, self.progress:
             while self.samples < config.max_samples and not interruption.requested:
-                before, clock = self.samples, time.monotonic()
-                values = self._collect(buffer)
-                collected = time.monotonic()
-                values |= self.learner.update(buffer, self.learner.value(self.observations))
-                updated = time.monotonic()
-                self.iteration += 1
-                self.samples += buffer.horizon * self.env.num_envs
-                values["speed/samples_per_second"] = (self.samples - before) / (updated - clock)
-                values["speed/rollout_share"] = (collected - clock) / (updated - clock)
+                before = self.samples
+                values = self.iterate(buffer)
                 is_best = False
                 if self._due(config.evaluate_every, before) or self.samples >= config.max_samples:
                     values |= self._evaluate()
@@ -175,6 +169,22 @@ class Runner:
             samples=self.samples, interrupted=interruption.requested, folder=self.folder, report=self.report
         )
 
+    def iterate(self, buffer: RolloutBuffer) -> dict[str, float]:
+        """One iteration: fill the buffer, improve the model. Returns what to log."""
+        clock = time.monotonic()
+        if self.observations is None:
+            self.observations = self.env.reset(seed=self.config.seed)
+        values = self._collect(buffer)
+        collected = time.monotonic()
+        values |= self.learner.update(buffer, self.learner.value(self.observations))
+        updated = time.monotonic()
+        self.iteration += 1
+        samples = buffer.horizon * self.env.num_envs
+        self.samples += samples
+        values["speed/samples_per_second"] = samples / (updated - clock)
+        values["speed/rollout_share"] = (collected - clock) / (updated - clock)
+        return values
+
     def resume(self, checkpoint: Path | None = None) -> None:
         """Goes on from a checkpoint (default: last/ of the run folder), exactly where the environment can be saved."""
         folder = checkpoint or checkpoints.find_checkpoint(self.folder, ("last",))
@@ -193,7 +203,7 @@ class Runner:
             self.progress.say("the environment's state is not in the checkpoint: its episodes start anew")
             self.observations = self.env.reset(seed=self.config.seed + self.iteration)
 
-    def _collect(self, buffer: Any) -> dict[str, float]:  # noqa: ANN401 - RolloutBuffer or a descendant's
+    def _collect(self, buffer: RolloutBuffer) -> dict[str, float]:
         """Fills the buffer; returns the means of the environment's metrics and of the episodes that ended."""
         assert self.observations is not None
         sums: dict[str, Tensor] = {}
@@ -278,7 +288,6 @@ class Runner:
                 parts.append(f"mpjpe {known.mpjpe_mm:.0f} mm")
             if known.success_rate is not None:
                 parts.append(f"success {100.0 * known.success_rate:.0f} %")
-                parts.append(f"survival {100.0 * known.survival_rate:.0f} %")
             else:
                 parts.append(f"evaluation return {known.mean_return:.2f}")
         is_last = self.samples >= self.config.max_samples

@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+__all__ = ["Observations", "observation_sizes", "select", "to_observations"]
+
 Observations = dict[str, Tensor]
 """Group name -> (num_envs, size) float32. "policy" is always there; a flat Box is the group "policy"."""
 

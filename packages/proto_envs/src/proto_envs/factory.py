@@ -65,10 +65,11 @@ def make_vector_env(
     Raises:
         TypeError: for an unknown keyword or task field.
         ValueError: for an unknown value; the message lists the valid ones.
+        KeyError: for an unknown robot.
     """
     _refuse_unknown(unknown)
-    if num_envs < 1:
-        raise ValueError(f"num_envs must be at least 1, got {num_envs}")
+    if not isinstance(num_envs, int) or num_envs < 1:
+        raise ValueError(f"num_envs must be a whole number of at least 1, got {num_envs!r}")
     _require_one_of("observation", observation, ("flat", "groups"))
     _require_one_of("output", output, ("torch", "numpy"))
     _require_one_of("render_mode", render_mode, (None, "rgb_array"))
@@ -111,18 +112,35 @@ def load_motions(motions: Motions, robot: Robot, device: torch.device | str = "c
     """Clips for a robot, by sample name or file, as a library.
 
     Raises:
-        ValueError: for an empty list.
+        ValueError: for an empty list, a clip that is neither a sample nor a file, or a library of another skeleton.
     """
-    if motions is None or isinstance(motions, MotionLib):
+    if motions is None:
+        return None
+    if isinstance(motions, MotionLib):
+        if motions.skeleton.body_names != robot.skeleton.body_names:
+            raise ValueError(
+                f"motions are of a skeleton with bodies {list(motions.skeleton.body_names)}; robot {robot.name} has"
+                f" {list(robot.skeleton.body_names)}"
+            )
         return motions
-    samples = sample_names(robot.model)
     names = [motions] if isinstance(motions, (str, Path)) else list(motions)
     if names == ["all"]:
-        names = list(samples)
+        names = list(sample_names(robot.model))
     if not names:
         raise ValueError("motions is an empty list: name at least one clip")
-    clips = [load(sample_path(robot.model, str(name)) if str(name) in samples else Path(name)) for name in names]
+    clips = [load(_clip_path(name, robot)) for name in names]
     return MotionLib(clips, robot.skeleton, collision_points=robot.collision_points, device=device)
+
+
+def _clip_path(name: str | Path, robot: Robot) -> Path:
+    samples = sample_names(robot.model)
+    if str(name) in samples:
+        return sample_path(robot.model, str(name))
+    if not Path(name).is_file():
+        near = difflib.get_close_matches(str(name), samples, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"no clip {str(name)!r}: {hint}there is no such file, and the samples are {samples}")
+    return Path(name)
 
 
 def _autoreset(mode: AutoresetMode | str) -> AutoresetMode:

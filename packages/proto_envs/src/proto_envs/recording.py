@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -150,6 +151,8 @@ def _picture_model(robot: Robot, width: int, height: int) -> mujoco.MjModel:
 class VideoWriter:
     """Writes an H.264 mp4 frame by frame; the file appears under its name only when it is complete.
 
+    An error inside the with-block leaves nothing behind.
+
     Use as a context manager. Needs the extra `proto-envs[render]`.
     """
 
@@ -161,15 +164,17 @@ class VideoWriter:
             fps: frames per second.
 
         Raises:
-            RenderError: if imageio is missing, or the folder is not there.
+            RenderError: if imageio is missing, the folder is not there, or the name does not end in .mp4.
         """
-        try:
-            import imageio
-        except ImportError as error:
-            raise RenderError("writing video needs imageio: pip install 'proto-envs[render]'") from error
+        if missing := [name for name in ("imageio", "imageio_ffmpeg") if importlib.util.find_spec(name) is None]:
+            raise RenderError(f"writing video needs {' and '.join(missing)}: pip install 'proto-envs[render]'")
+        import imageio
+
         self.path = Path(path)
         if not self.path.parent.is_dir():
             raise RenderError(f"no folder {self.path.parent} to write the video {self.path.name} into")
+        if self.path.suffix != ".mp4":
+            raise RenderError(f"videos are .mp4 files, got {self.path.name}")
         self._partial = self.path.with_name(f".partial-{self.path.name}")
         self._writer: Any = imageio.get_writer(self._partial, fps=fps, codec="libx264", macro_block_size=16)
 
@@ -183,8 +188,11 @@ class VideoWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._writer.close()
-        if kind is None:
-            self._partial.replace(self.path)
-        else:
+        try:
+            self._writer.close()
+            if kind is None:
+                if not self._partial.exists():
+                    raise RenderError(f"no frame was written to {self.path.name}")
+                self._partial.replace(self.path)
+        finally:
             self._partial.unlink(missing_ok=True)

@@ -27,8 +27,10 @@ class ProtoEnv(gymnasium.Env):
         self.metadata = dict(self._vector.metadata)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Begin a new episode."""
+        """Begin a new episode; there are no options."""
         super().reset(seed=seed)
+        if options:
+            raise ValueError(f"reset options {sorted(options)} are unknown; there are none")
         observation, _ = self._vector.reset(seed=seed)
         return _first(observation), {}
 

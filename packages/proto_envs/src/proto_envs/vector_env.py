@@ -14,7 +14,7 @@ from torch import Tensor
 
 from motionlib import MotionLib
 from proto_envs.components.control import MotionReference
-from proto_envs.components.terms import observe, total_reward
+from proto_envs.components.terms import any_failure, measure, observe, total_reward
 from proto_envs.context import Context
 from proto_envs.recording import SceneRenderer
 from proto_envs.robots import Robot
@@ -107,7 +107,8 @@ class ProtoVectorEnv(VectorEnv):
             if seed is not None:
                 self.generator.manual_seed(seed)
             self._reset(self._reset_ids(options or {}))
-            return self._present(self._observe(self._context(None))), {}
+            observation = _blanked(self._observe(self._context(None)), self.simulator.unstable())
+            return self._present(observation), {}
 
     def step(self, actions: Any) -> tuple[Observation, Any, Any, Any, dict[str, Any]]:  # noqa: ANN401
         """Advance every environment by one control step.
@@ -137,15 +138,17 @@ class ProtoVectorEnv(VectorEnv):
 
         context = self._context(None)
         reward, terminated, truncated, metrics = self._outcome(context)
+        observation = self._observe(context)
+        unstable = metrics["unstable"].bool()
+        if unstable.any():
+            observation = _blanked(observation, unstable)
+        if waiting is not None:
+            reward, terminated, truncated = (x.masked_fill(waiting, 0) for x in (reward, terminated, truncated))
+            metrics = {name: value.masked_fill(waiting, 0) for name, value in metrics.items()}
         info: dict[str, Any] = {"metrics": metrics}
         if isinstance(reference := self.components.controls.get("reference"), MotionReference):
             info["clip"] = reference.clips.clone()
-        if waiting is not None:
-            reward, terminated, truncated = (x.masked_fill(waiting, 0) for x in (reward, terminated, truncated))
         self._returns += reward
-        observation = self._observe(context)
-        if metrics["unstable"].any():
-            observation = {name: torch.nan_to_num(part) for name, part in observation.items()}
         self._done = terminated | truncated
         if waiting is not None and waiting.any():
             ids = waiting.nonzero().squeeze(-1)
@@ -161,14 +164,12 @@ class ProtoVectorEnv(VectorEnv):
         grace = self._steps <= self.task.grace_steps
         reward, raw = total_reward(self.components.rewards, context, grace)
         metrics = {f"reward/{name}": value for name, value in raw.items()}
-        metrics |= {name: kernel(context) for name, kernel in self.components.metrics.items()}
-        terminated = torch.zeros_like(grace)
-        for term in self.components.terminations.values():
-            terminated |= term.kernel(context)
-        terminated &= ~grace
+        metrics |= measure(self.components.metrics, context)
         unstable = self.simulator.unstable() | ~torch.isfinite(reward)
-        terminated |= unstable
-        reward = torch.where(unstable, 0.0, reward)
+        terminated = (any_failure(self.components.terminations, context) & ~grace) | unstable
+        # What was measured on a lost state is no measurement: it counts as 0, so that means stay finite.
+        reward = reward.masked_fill(unstable, 0.0)
+        metrics = {k: v.masked_fill(unstable, 0.0) if v.is_floating_point() else v for k, v in metrics.items()}
         metrics["unstable"] = unstable.float()
         truncated = self._steps >= self.max_episode_length
         for control in self.components.controls.values():
@@ -224,8 +225,6 @@ class ProtoVectorEnv(VectorEnv):
         self._previous_targets[ids] = pose
         self._steps[ids] = 0
         self._returns[ids] = 0.0
-        if self.autoreset_mode is AutoresetMode.DISABLED:
-            self._done[ids] = False
 
     def _reset_ids(self, options: Mapping[str, Any]) -> Tensor:
         unknown = set(options) - {"reset_mask"}
@@ -279,7 +278,7 @@ class ProtoVectorEnv(VectorEnv):
             raise ValueError(
                 f"actions: want shape {want} (environments, degrees of freedom), got {tuple(tensor.shape)}"
             )
-        if self.device.type == "cpu" and not torch.isfinite(tensor.sum()):
+        if self.device.type == "cpu" and not torch.isfinite(tensor).all():
             bad = (~torch.isfinite(tensor).all(-1)).nonzero().flatten().tolist()
             raise ValueError(f"actions of environments {bad[:8]} are NaN or infinite; want numbers in [-1, 1]")
         return tensor
@@ -309,17 +308,26 @@ class ProtoVectorEnv(VectorEnv):
         return tuple(reference.library.names) if isinstance(reference, MotionReference) else ()
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:  # noqa: ANN401
-        """The attribute or method result `name`, once per environment (gymnasium's Sync and Async API)."""
+        """The attribute or method result `name`, once per environment (gymnasium's Sync and Async API).
+
+        `render` gives each environment its own frame; everything else is shared by all.
+        """
         value = getattr(self, name)
         result = value(*args, **kwargs) if callable(value) else value
-        return result if isinstance(result, tuple) and len(result) == self.num_envs else (result,) * self.num_envs
+        return result if name == "render" and result is not None else (result,) * self.num_envs
 
     def get_attr(self, name: str) -> tuple[Any, ...]:
         """The attribute `name`, once per environment."""
         return self.call(name)
 
     def set_attr(self, name: str, values: Any) -> None:  # noqa: ANN401
-        """Set the attribute `name` of the whole environment."""
+        """Set the attribute `name` of the whole environment.
+
+        Raises:
+            AttributeError: if there is no such attribute.
+        """
+        if not hasattr(self, name):
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r} to set")
         setattr(self, name, values)
 
     # --- exact resume ------------------------------------------------------------------------------------------------
@@ -337,24 +345,32 @@ class ProtoVectorEnv(VectorEnv):
         """Restore `state_dict` of an environment made with the same arguments.
 
         Raises:
-            ValueError: for another number of environments, or a missing entry.
+            ValueError: for an entry that is missing or of another shape, before anything has changed.
         """
+        own = self.state_dict()
+        if missing := [name for name in own if name not in state]:
+            raise ValueError(f"environment state lacks {missing}: it was not saved by such an environment")
+        for name, live in own.items():
+            if state[name].shape != live.shape:
+                raise ValueError(
+                    f"environment state {name!r}: want shape {tuple(live.shape)}, got {tuple(state[name].shape)}; it is"
+                    " of another number of environments, another robot or other motions"
+                )
 
         def part(prefix: str) -> dict[str, Tensor]:
             return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
 
-        saved = part("env.")
-        missing = [k for k in (*_BOOKKEEPING, "generator") if k not in saved]
-        if missing:
-            raise ValueError(f"environment state lacks {missing}: it was not saved by this environment")
-        if len(saved["steps"]) != self.num_envs:
-            raise ValueError(f"environment state is of {len(saved['steps'])} environments, this has {self.num_envs}")
         self.simulator.load_state_dict(part("simulator."))
         for name, control in self.components.controls.items():
             control.load_state_dict(part(f"control.{name}."))
         for key in _BOOKKEEPING:
-            getattr(self, f"_{key}").copy_(saved[key])
-        self.generator.set_state(saved["generator"])
+            getattr(self, f"_{key}").copy_(state[f"env.{key}"])
+        self.generator.set_state(state["env.generator"])
+
+
+def _blanked(observation: dict[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
+    """A copy with zeros in `rows` (N,) bool, whose state is lost: none of it may reach a policy or its statistics."""
+    return {name: part.masked_fill(rows.unsqueeze(-1), 0.0) for name, part in observation.items()}
 
 
 _BOOKKEEPING = ("targets", "previous_targets", "steps", "returns", "done")

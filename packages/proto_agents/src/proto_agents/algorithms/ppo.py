@@ -21,6 +21,8 @@ from proto_agents.models.actor_critic import ActorCritic, ActorCriticConfig
 from proto_agents.rollout import Batch, PolicyStep, RolloutBuffer
 from proto_agents.spaces import Observations
 
+__all__ = ["PPO", "PPOConfig"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class PPOConfig:

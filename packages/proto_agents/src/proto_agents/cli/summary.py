@@ -9,6 +9,7 @@ from proto_agents.evaluation import EvaluationReport, ExpectationResult
 
 ROWS = (
     ("success_rate", "success rate", "{:.1%}"),
+    ("success_rate_max_error", "success rate by the farthest body", "{:.1%}"),
     ("survival_rate", "survival rate", "{:.1%}"),
     ("mpjpe_mm", "MPJPE (mm)", "{:.1f}"),
     ("mpjpe_mm_successful", "MPJPE, successful episodes (mm)", "{:.1f}"),

@@ -11,6 +11,8 @@ from proto_agents.models.mlp import Activation, mlp
 from proto_agents.models.normalization import RunningNormalizer
 from proto_agents.spaces import Observations, observation_sizes
 
+__all__ = ["ActorCritic", "ActorCriticConfig"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class ActorCriticConfig:

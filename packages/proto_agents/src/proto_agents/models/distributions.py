@@ -6,6 +6,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+__all__ = ["HALF_LOG_TWO_PI", "Categorical", "Distribution", "Gaussian"]
+
 HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
 
 

@@ -8,6 +8,8 @@ from typing import Literal
 import torch
 from torch import nn
 
+__all__ = ["ACTIVATIONS", "Activation", "mlp"]
+
 Activation = Literal["elu", "relu", "silu", "tanh"]
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"elu": nn.ELU, "relu": nn.ReLU, "silu": nn.SiLU, "tanh": nn.Tanh}

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+__all__ = ["VARIANCE_FLOOR", "RunningNormalizer"]
+
 VARIANCE_FLOOR = 1e-5
 """Added to every variance: a feature that never moves is divided by 3e-3, not by zero."""
 

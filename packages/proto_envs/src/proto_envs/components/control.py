@@ -92,7 +92,7 @@ class MotionReference:
         failure_floor: float = 0.1,
         noise: ResetNoise | None = None,
     ) -> None:
-        """Set up N clips.
+        """Give every environment a clip; `reset` draws which.
 
         Args:
             library: the clips, on the environment's device.
@@ -105,7 +105,12 @@ class MotionReference:
             failure_rate_step: weight of one episode in the running failure rate of its clip.
             failure_floor: added to the rate, so that solved clips are still practised.
             noise: on the robot's start state.
+
+        Raises:
+            ValueError: for an unknown `start`.
         """
+        if start not in ("random", "zero", "sequential"):
+            raise ValueError(f"start={start!r}: there are 'random', 'zero' and 'sequential'")
         device = library.device
         self.library = library
         self.dt = dt
@@ -125,8 +130,10 @@ class MotionReference:
         if self.start == "sequential":
             clips = ids % self.library.num_motions
         else:
-            rates = (self.failure_rates + self.failure_floor) if self.failure_weighting else None
-            clips = self.library.sample_motions(len(ids), generator, rates)
+            weights = self.library.weights
+            if self.failure_weighting:
+                weights = weights * (self.failure_rates + self.failure_floor)
+            clips = self.library.sample_motions(len(ids), generator, weights)
         times = self.library.sample_times(clips, generator)
         if self.start == "random":
             at_zero = torch.rand(len(ids), generator=generator, device=times.device) < self.start_at_zero

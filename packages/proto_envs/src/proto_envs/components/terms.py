@@ -13,7 +13,7 @@ from proto_envs.components.actions import ActionMap
 from proto_envs.components.control import Control
 from proto_envs.context import Context
 
-__all__ = ["Components", "Kernel", "Reward", "Termination", "observe", "total_reward"]
+__all__ = ["Components", "Kernel", "Reward", "Termination", "any_failure", "measure", "observe", "total_reward"]
 
 Kernel = Callable[[Context], Tensor]
 """A pure function of the moment. Parameters are bound with `functools.partial`."""
@@ -86,10 +86,7 @@ def total_reward(rewards: Mapping[str, Reward], context: Context, grace: Tensor)
     product: Tensor | None = None
     raw = {}
     for name, term in rewards.items():
-        value = term.kernel(context)
-        if value.shape != grace.shape:
-            raise ValueError(f"reward {name!r}: want {tuple(grace.shape)}, got {tuple(value.shape)}")
-        raw[name] = value
+        raw[name] = value = _checked(f"reward {name!r}", term.kernel, context)
         if term.skip_grace:
             value = value.masked_fill(grace, 0.0)
         if term.multiplicative:
@@ -98,6 +95,34 @@ def total_reward(rewards: Mapping[str, Reward], context: Context, grace: Tensor)
         value = term.weight * value
         total += value if term.minimum is None else value.clamp_min(term.minimum)
     return (total if product is None else total + product), raw
+
+
+def any_failure(terminations: Mapping[str, Termination], context: Context) -> Tensor:
+    """(N,) bool, true where one of the terms holds.
+
+    Raises:
+        ValueError: naming the term whose output is not (N,).
+    """
+    failed = torch.zeros_like(context.steps, dtype=torch.bool)
+    for name, term in terminations.items():
+        failed |= _checked(f"termination {name!r}", term.kernel, context)
+    return failed
+
+
+def measure(metrics: Mapping[str, Kernel], context: Context) -> dict[str, Tensor]:
+    """Each metric's value, (N,), by name.
+
+    Raises:
+        ValueError: naming the metric whose output is not (N,).
+    """
+    return {name: _checked(f"metric {name!r}", kernel, context) for name, kernel in metrics.items()}
+
+
+def _checked(what: str, kernel: Kernel, context: Context) -> Tensor:
+    value, want = kernel(context), context.steps.shape
+    if value.shape != want:
+        raise ValueError(f"{what}: want {tuple(want)}, got {tuple(value.shape)}")
+    return value
 
 
 def kernel_name(kernel: Kernel) -> str:

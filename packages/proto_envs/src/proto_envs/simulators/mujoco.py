@@ -75,7 +75,7 @@ class MujocoSimulator:
         self.model = physics_spec(robot, settings).compile()
         self.batch = Batch(self.model, num_envs, settings.threads or cpu_count())
         self._skeleton = robot.skeleton
-        self._substeps = settings.substeps
+        self.substeps = settings.substeps
         self._layout = layout = JointLayout.of(robot, self.model)
         self._bind_fields()
         axes = [robot.skeleton.joints[b].axes for b in layout.ball_bodies]
@@ -107,7 +107,7 @@ class MujocoSimulator:
     def step(self, targets: Tensor) -> None:
         """Simulate one control step towards joint targets (N, D) rad."""
         self._ctrl.copy_(self._controls(targets))
-        self.batch.step(nstep=self._substeps, stage=_STAGE_VEL)
+        self.batch.step(nstep=self.substeps, stage=_STAGE_VEL)
         if self._pushed:
             self._push.zero_()
             self._pushed = False

@@ -7,7 +7,8 @@ import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from types import UnionType
+from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hints
 
 import torch
 
@@ -39,6 +40,18 @@ class Task(ABC):
     grace_steps: int = 5
     """steps after a reset in which no termination counts and some penalties are off"""
 
+    def __post_init__(self) -> None:
+        """Refuse numbers that make no episode.
+
+        Raises:
+            ValueError: naming the field.
+        """
+        task = f"task {type(self).__name__}"
+        if not self.episode_seconds > 0:
+            raise ValueError(f"{task}: episode_seconds must be positive, got {self.episode_seconds}")
+        if self.grace_steps < 0:
+            raise ValueError(f"{task}: grace_steps must not be negative, got {self.grace_steps}")
+
     @abstractmethod
     def components(self, setup: Setup) -> Components:
         """Build observations, rewards, terminations, metrics and controls."""
@@ -54,21 +67,40 @@ class Task(ABC):
 
         Raises:
             TypeError: for an unknown field, naming the nearest and all valid ones, or a value of the wrong type.
+            ValueError: for a value that is not among those the field lists.
         """
-        fields = {field.name: field for field in dataclasses.fields(cls)}
+        types = get_type_hints(cls)
+        fields = [field.name for field in dataclasses.fields(cls)]
         for key, value in overrides.items():
             if key not in fields:
                 near = difflib.get_close_matches(key, fields, n=1)
                 hint = f"did you mean {near[0]!r}? " if near else ""
                 raise TypeError(f"task {cls.__name__} has no field {key!r}: {hint}valid are {sorted(fields)}")
-            _check_type(cls.__name__, key, value, fields[key].default)
+            _check_value(f"task {cls.__name__}: field {key!r}", value, types[key])
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in overrides.items()}
         return cls(**values)
 
 
-def _check_type(task: str, key: str, value: Any, default: Any) -> None:  # noqa: ANN401
-    numeric = isinstance(default, float) and isinstance(value, (int, float)) and not isinstance(value, bool)
-    sequence = isinstance(default, tuple) and isinstance(value, (list, tuple))
-    if default is None or value is None or numeric or sequence or type(value) is type(default):
+def _check_value(what: str, value: Any, wanted: Any) -> None:  # noqa: ANN401
+    if _fits(value, wanted):
         return
-    raise TypeError(f"task {task}: field {key!r} wants {type(default).__name__} such as {default!r}, got {value!r}")
+    if get_origin(wanted) is Literal and isinstance(value, str):
+        raise ValueError(f"{what} is {value!r}; there are {list(get_args(wanted))}")
+    raise TypeError(f"{what} wants {wanted.__name__ if isinstance(wanted, type) else wanted}, got {value!r}")
+
+
+def _fits(value: Any, wanted: Any) -> bool:  # noqa: ANN401
+    """Whether a value, maybe from YAML, suits an annotation: a list does for a tuple, a whole number for a float."""
+    origin, parts = get_origin(wanted), get_args(wanted)
+    if origin is Literal:
+        return value in parts
+    if origin in (Union, UnionType):
+        return any(_fits(value, part) for part in parts)
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            return False
+        wants = parts[:1] * len(value) if parts[-1] is Ellipsis else parts
+        return len(wants) == len(value) and all(map(_fits, value, wants))
+    if isinstance(value, bool):
+        return wanted is bool
+    return isinstance(value, (int, float) if wanted is float else origin or wanted)

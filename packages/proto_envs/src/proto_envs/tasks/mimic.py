@@ -88,6 +88,7 @@ class Mimic(Task):
                 "mean_body_error": mean_body_error,
                 "max_body_error": max_body_error,
                 "failed": failed,
+                "failed_max_error": failed_max_error,
             },
             controls={"reference": reference},
             action=action,
@@ -155,5 +156,10 @@ def max_body_error(ctx: Context) -> Tensor:
 
 
 def failed(ctx: Context) -> Tensor:
-    """The success criterion is violated at this moment, bool."""
-    return ctx.tracking.distances.mean(-1) > SUCCESS_DISTANCE
+    """The success criterion is violated at this moment, bool; a state that is not a number violates it too."""
+    return ~(ctx.tracking.distances.mean(-1) <= SUCCESS_DISTANCE)
+
+
+def failed_max_error(ctx: Context) -> Tensor:
+    """The same criterion for the farthest body instead of the mean, bool."""
+    return ctx.tracking.distances.amax(-1) > SUCCESS_DISTANCE
