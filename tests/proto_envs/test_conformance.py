@@ -157,7 +157,7 @@ def test_a_missing_autoreset_mode_is_found(make_env):
         del env.metadata["autoreset_mode"]
         return env
 
-    with pytest.raises(ConformanceError, match="autoreset_mode.*want an AutoresetMode"):
+    with pytest.raises(ConformanceError, match=r"autoreset_mode.*want an AutoresetMode"):
         check_vector_env(make)
 
 
