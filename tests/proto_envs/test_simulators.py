@@ -233,6 +233,19 @@ def test_a_diverged_environment_is_reported_once_and_a_reset_heals_it(amp, make_
     assert torch.isfinite(simulator.robot().body_positions).all()
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_divergence_is_logged_and_writes_no_file(amp, make_simulator, tmp_path, monkeypatch, caplog, capfd, threads):
+    monkeypatch.chdir(tmp_path)
+    simulator = make_simulator(amp, 4, threads=threads)
+    simulator.batch.bind("qvel")[[0, 2]] = math.nan
+    with caplog.at_level("INFO", logger="proto_envs"):
+        simulator.step(torch.zeros(4, amp.skeleton.num_dofs))
+    assert simulator.unstable().tolist() == [True, False, True, False]
+    assert "simulation is unstable" in caplog.text
+    assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr() == ("", "")
+
+
 def test_closing_twice_is_allowed(amp):
     simulator = MujocoSimulator(amp, 1, SimulationSettings(threads=1))
     simulator.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections.abc import Mapping
@@ -28,6 +29,8 @@ from proto_envs.simulators.mjcf import JointLayout, physics_spec
 
 __all__ = ["MujocoSimulator", "cpu_count"]
 
+_LOG = logging.getLogger(__name__)
+
 _STAGE_NONE, _STAGE_VEL = mujoco.mjtStage.mjSTAGE_NONE.value, mujoco.mjtStage.mjSTAGE_VEL.value
 
 _DIVERGED = [
@@ -44,6 +47,11 @@ _DIVERGED = [
 def cpu_count() -> int:
     """CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+def _log_warning(message: str) -> None:
+    # Divergence is counted and ends the episode; it is news only to those who ask for it.
+    _LOG.log(logging.INFO if "unstable" in message else logging.WARNING, "MuJoCo: %s", message)
 
 
 class MujocoSimulator:
@@ -72,6 +80,9 @@ class MujocoSimulator:
             deterministic=True,
             state_dict=True,
         )
+        if mujoco.get_mju_user_warning() is None:
+            # MuJoCo's own way is to print and to write MUJOCO_LOG.TXT into the working folder.
+            mujoco.set_mju_user_warning(_log_warning)
         self.model = physics_spec(robot, settings).compile()
         self.batch = Batch(self.model, num_envs, settings.threads or cpu_count())
         self._skeleton = robot.skeleton

@@ -1,0 +1,164 @@
+import math
+from dataclasses import replace
+
+import mujoco
+import numpy as np
+import pytest
+import torch
+
+from proto_envs.robots import ROBOTS, Drive, get_robot
+from proto_envs.simulators import SimulationSettings
+from proto_envs.simulators.mjcf import GROUND, JointLayout, physics_spec
+
+
+def compiled(robot, **settings):
+    return physics_spec(robot, SimulationSettings(**settings)).compile()
+
+
+# --- tables ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ROBOTS)
+def test_every_built_in_robot_is_complete(name):
+    robot = get_robot(name)
+    assert robot.name == name
+    bodies = set(robot.skeleton.body_names)
+    assert {*robot.feet, *robot.key_bodies, *robot.semantic.values()} <= bodies
+    assert set(robot.semantic) >= {"head", "torso", "left_hand", "right_hand", "left_foot", "right_foot"}
+    assert len(robot.dof_drives) == robot.skeleton.num_dofs
+    assert all(d.stiffness > 0 and d.damping > 0 and d.effort > 0 for d in robot.dof_drives)
+
+
+def test_every_pattern_of_drives_is_used(robot):
+    used = {id(drive) for drive in robot.dof_drives}
+    assert {id(drive) for drive in robot.drives.values()} == used
+
+
+def test_a_joint_without_a_drive_is_named(amp):
+    drives = {pattern: drive for pattern, drive in amp.drives.items() if pattern != "neck_*"}
+    with pytest.raises(ValueError, match=r"robot AMP: joint 'neck_x' must match one drive pattern, matches \[\]"):
+        _ = replace(amp, drives=drives).dof_drives
+
+
+def test_a_joint_with_two_drives_is_named(amp):
+    drives = {**amp.drives, "neck_z": Drive(1, 1, 1)}
+    with pytest.raises(
+        ValueError, match=r"joint 'neck_z' must match one drive pattern, matches \['neck_\*', 'neck_z'\]"
+    ):
+        _ = replace(amp, drives=drives).dof_drives
+
+
+def test_an_unknown_robot_lists_the_known_ones():
+    with pytest.raises(KeyError, match=r"no robot 'smlp'.*\['AMP', 'SMPL'\].*did you mean 'SMPL'"):
+        get_robot("smlp")
+
+
+@pytest.mark.parametrize(("name", "mass"), [("AMP", 45.0), ("SMPL", 70.0)])
+def test_masses_are_those_of_a_person(name, mass):
+    model = compiled(get_robot(name))
+    assert model.body_mass.sum() == pytest.approx(mass, rel=0.25)
+    assert (model.body_mass[1:] > 0.05).all()
+
+
+# --- what an action means --------------------------------------------------------------------------------------------
+
+
+def test_actions_cover_the_limits_of_every_joint(robot):
+    limits = robot.skeleton.dof_limits
+    low, high = robot.action_offset - robot.action_scale, robot.action_offset + robot.action_scale
+    assert (low <= limits[:, 0].clamp_min(-math.pi) + 1e-6).all()
+    assert (high >= limits[:, 1].clamp_max(math.pi) - 1e-6).all()
+    assert (robot.action_scale > 0).all() and (robot.action_scale <= math.pi + 1e-6).all()
+
+
+def test_the_three_axes_of_a_ball_have_one_scale_and_no_offset(robot):
+    dof = 0
+    for joint in robot.skeleton.joints:
+        mine = slice(dof, dof + len(joint.names))
+        if joint.kind == "ball":
+            assert not robot.action_offset[mine].any()
+            assert len(set(robot.action_scale[mine].tolist())) == 1
+        elif joint.kind == "hinge":
+            assert float(robot.action_offset[mine]) == pytest.approx(0.5 * (joint.lower[0] + joint.upper[0]))
+        dof += len(joint.names)
+
+
+# --- the physics model -----------------------------------------------------------------------------------------------
+
+
+def test_stacked_hinges_become_one_ball_joint_with_three_actuators(robot):
+    model, skeleton = compiled(robot), robot.skeleton
+    kinds = [joint.kind for joint in skeleton.joints]
+    assert (model.jnt_type == mujoco.mjtJoint.mjJNT_BALL).sum() == kinds.count("ball")
+    assert (model.jnt_type == mujoco.mjtJoint.mjJNT_HINGE).sum() == kinds.count("hinge")
+    assert model.nv == 6 + skeleton.num_dofs
+    assert tuple(model.actuator(i).name for i in range(model.nu)) == skeleton.dof_names
+    for i in range(model.nu):
+        body = model.jnt_bodyid[model.actuator_trnid[i, 0]]
+        assert model.body(body).name == skeleton.body_names[skeleton.dof_bodies[i]]
+
+
+def test_drives_are_where_mujoco_wants_them(robot):
+    model, layout = compiled(robot), JointLayout.of(robot, compiled(robot))
+    for i, drive in enumerate(robot.dof_drives):
+        assert model.actuator_gainprm[i, 0] == drive.stiffness == -model.actuator_biasprm[i, 1]
+        assert not model.actuator_biasprm[i, 2], "damping as kv would be cut off by the effort limit"
+        assert model.dof_damping[layout.dof_qvel[i]] == drive.damping
+        np.testing.assert_array_equal(model.actuator_forcerange[i], [-drive.effort, drive.effort])
+        assert model.actuator_forcelimited[i] and not model.actuator_ctrllimited[i]
+    assert not model.dof_damping[:6].any()
+
+
+def test_a_ball_whose_axes_differ_in_damping_is_refused(amp):
+    drives = {**amp.drives, "neck_[xy]": Drive(100, 10, 50), "neck_z": Drive(100, 20, 50)}
+    del drives["neck_*"]
+    with pytest.raises(ValueError, match="body 'head': the three axes of a ball joint share one damping"):
+        compiled(replace(amp, drives=drives))
+
+
+def test_the_length_of_a_balls_actuators_is_its_rotation_vector(robot):
+    model, skeleton = compiled(robot), robot.skeleton
+    data, layout = mujoco.MjData(model), JointLayout.of(robot, model)
+    dofs = 0.8 * torch.rand(skeleton.num_dofs, generator=torch.Generator().manual_seed(0)) - 0.4
+    local = skeleton.local_rotations_from_dofs(dofs).numpy()
+    data.qpos[layout.hinge_qpos] = dofs.numpy()[layout.hinge_dofs]
+    data.qpos[layout.ball_qpos] = np.roll(local[layout.ball_bodies], 1, axis=-1)
+    mujoco.mj_forward(model, data)
+    np.testing.assert_allclose(data.actuator_length, dofs, atol=1e-5)
+
+
+def test_the_time_step_and_the_safeguards_are_set(amp):
+    model = compiled(amp, control_hz=50.0, substeps=5, gravity=-1.6)
+    assert model.opt.timestep == pytest.approx(1 / 250)
+    assert model.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_AUTORESET
+    assert model.opt.integrator == mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+    np.testing.assert_array_equal(model.opt.gravity, [0, 0, -1.6])
+
+
+@pytest.mark.parametrize("self_collision", [False, True])
+def test_bodies_collide_with_each_other_only_when_asked(robot, self_collision):
+    model = compiled(robot, self_collision=self_collision)
+    floor = model.geom(GROUND).id
+    data, between = mujoco.MjData(model), 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        # Curled up in the air.
+        mujoco.mj_resetData(model, data)
+        data.qpos[2] = 5.0
+        data.qvel[6:] = rng.uniform(-1, 1, model.nv - 6)
+        mujoco.mj_integratePos(model, data.qpos, data.qvel, 1.2)
+        mujoco.mj_fwdPosition(model, data)
+        between += sum(floor not in contact.geom for contact in data.contact)
+    assert (between > 0) == self_collision
+    data.qpos[2] = 0.0
+    mujoco.mj_fwdPosition(model, data)
+    assert any(floor in contact.geom for contact in data.contact)
+
+
+def test_contact_sensors_stand_in_body_order_and_only_when_asked(robot):
+    assert compiled(robot).nsensor == 0
+    model = compiled(robot, contact_forces=True)
+    assert tuple(model.sensor(i).name for i in range(model.nsensor)) == tuple(
+        f"contact_{body}" for body in robot.skeleton.body_names
+    )
+    assert (model.sensor_dim == 3).all()
