@@ -46,7 +46,7 @@ def make_environment(
         render_mode: such as "rgb_array".
 
     Raises:
-        ConfigError: no such id.
+        ConfigError: no such id, or the environment refuses an argument.
     """
     config = experiment.env
     if not config.id:
@@ -58,7 +58,12 @@ def make_environment(
     arguments = config.keyword_arguments(overlay)
     if render_mode is not None:
         arguments["render_mode"] = render_mode
-    return gymnasium.make_vec(config.id, num_envs=num_envs or config.num_envs, **arguments)
+    try:
+        return gymnasium.make_vec(config.id, num_envs=num_envs or config.num_envs, **arguments)
+    except (TypeError, ValueError, LookupError, OSError) as error:
+        # What the environment refuses came from the user's configuration; its message says what would be right.
+        message = error.args[0] if isinstance(error, KeyError) and error.args else error
+        raise ConfigError(f"{config.id} cannot be made: {message}") from error
 
 
 def learner_device(experiment: Experiment, env: VectorEnv) -> torch.device:

@@ -60,7 +60,7 @@ def record(
     arguments = merge(experiment.evaluation.env, overlay or {})
     try:
         env = make_environment(experiment, 1, arguments, render_mode="rgb_array")
-    except (TypeError, ImportError, gymnasium.error.Error) as error:
+    except (ConfigError, ImportError, gymnasium.error.Error) as error:
         raise RenderError(f"{experiment.env.id} cannot be made with render_mode rgb_array: {error}") from error
     try:
         learner = load_policy(experiment, env, checkpoint)
