@@ -6,6 +6,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
@@ -107,6 +108,7 @@ def test_importing_the_package_loads_neither_torch_nor_an_engine():
         ({"task": {"start": "middle"}}, ValueError, r"'start' is 'middle'.*'random', 'zero', 'sequential'"),
         ({"task": {"episode_seconds": 0}}, ValueError, "episode_seconds must be positive"),
         ({"task": {"grace_steps": -1}}, ValueError, "grace_steps must not be negative"),
+        ({"task": ["action"]}, TypeError, r"task=\['action'\]: want a mapping of fields of Mimic"),
         ({"backend": "bullet"}, ValueError, r"'bullet'.*'auto'.*'mujoco'"),
         ({"device": "tpu"}, ValueError, r"'tpu'.*'cpu'"),
         ({"motions": "wlak"}, ValueError, r"'wlak'.*did you mean 'walk'.*samples are .*'kick'"),
@@ -141,6 +143,10 @@ def test_task_fields_from_yaml_are_accepted(make_env):
     assert env.max_episode_length == 60
 
 
+def test_a_number_of_environments_may_be_a_numpy_integer(make_env):
+    assert make_env(np.int64(3)).num_envs == 3
+
+
 # --- actions and options ---------------------------------------------------------------------------------------------
 
 
@@ -165,6 +171,20 @@ def test_actions_beyond_one_mean_one(make_env):
     # The largest float is finite, and so is a mistake of the policy, not of the number.
     far = torch.full(a.action_space.shape, torch.finfo(torch.float32).max)
     assert torch.equal(a.step(far)[0], b.step(torch.ones(far.shape))[0])
+
+
+def test_stepping_before_a_reset_or_after_closing_is_an_error(make_env):
+    env = make_env(2)
+    with pytest.raises(ResetNeeded, match="before reset"):
+        env.step(still(env))
+    saved = make_env(2)
+    saved.reset(seed=0)
+    env.load_state_dict(saved.state_dict())
+    env.step(still(env))
+    env.close()
+    for call in (lambda: env.step(still(env)), env.reset):
+        with pytest.raises(ClosedEnvironmentError, match="make a new one"):
+            call()
 
 
 def test_wrong_reset_options_are_refused(make_env):

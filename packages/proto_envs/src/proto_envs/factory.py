@@ -6,6 +6,7 @@ import difflib
 import inspect
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal
 
@@ -68,7 +69,7 @@ def make_vector_env(
         KeyError: for an unknown robot.
     """
     _refuse_unknown(unknown)
-    if not isinstance(num_envs, int) or num_envs < 1:
+    if not isinstance(num_envs, Integral) or num_envs < 1:
         raise ValueError(f"num_envs must be a whole number of at least 1, got {num_envs!r}")
     _require_one_of("observation", observation, ("flat", "groups"))
     _require_one_of("output", output, ("torch", "numpy"))

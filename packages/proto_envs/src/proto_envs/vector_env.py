@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from gymnasium import spaces
+from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
@@ -66,6 +67,7 @@ class ProtoVectorEnv(VectorEnv):
         self.generator.seed()
         self._grouped, self._output = observation == "groups", output
         self._renderer: SceneRenderer | None = None
+        self._started = False
         self._allocate()
         self._define_spaces()
 
@@ -101,9 +103,11 @@ class ProtoVectorEnv(VectorEnv):
             seed: of all randomness from here on.
             options: `{"reset_mask": bool array or tensor (N,)}`; nothing else is known.
         """
+        self._require_open()
         # Plain mode even if the caller is in inference mode: our buffers must stay writable outside of it.
         with torch.inference_mode(False), torch.no_grad():
             super().reset(seed=seed)
+            self._started = True
             if seed is not None:
                 self.generator.manual_seed(seed)
             self._reset(self._reset_ids(options or {}))
@@ -123,7 +127,12 @@ class ProtoVectorEnv(VectorEnv):
 
         Raises:
             ValueError: for a wrong shape or an action that is NaN or infinite.
+            ResetNeeded: before the first reset.
+            ClosedEnvironmentError: after `close`.
         """
+        self._require_open()
+        if not self._started:
+            raise ResetNeeded("step was called before reset")
         with torch.inference_mode(False), torch.no_grad():
             return self._step(self._checked(actions))
 
@@ -271,6 +280,10 @@ class ProtoVectorEnv(VectorEnv):
 
     # --- border ------------------------------------------------------------------------------------------------------
 
+    def _require_open(self) -> None:
+        if self.closed:
+            raise ClosedEnvironmentError("this environment is closed: make a new one")
+
     def _checked(self, actions: Any) -> Tensor:  # noqa: ANN401
         tensor = torch.as_tensor(actions, dtype=torch.float32, device=self.device)
         want = (self.num_envs, self.robot.skeleton.num_dofs)
@@ -366,6 +379,7 @@ class ProtoVectorEnv(VectorEnv):
         for key in _BOOKKEEPING:
             getattr(self, f"_{key}").copy_(state[f"env.{key}"])
         self.generator.set_state(state["env.generator"])
+        self._started = True
 
 
 def _blanked(observation: dict[str, Tensor], rows: Tensor) -> dict[str, Tensor]:

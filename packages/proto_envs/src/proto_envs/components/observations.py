@@ -42,7 +42,7 @@ def future_poses(ctx: Context) -> Tensor:
 
     Per moment and body: position against the same body now 3 and against the root now 3, velocity difference 3, angular
     velocity difference 3, orientation 6, all in the heading frame, and the turn from the body's orientation now, in the
-    body's frame, 6.
+    body's frame, 6. The first five are laid out moment by moment; the turns of all moments follow.
     """
     state, future = ctx.state, ctx.future
     now_position = state.body_positions.unsqueeze(1)

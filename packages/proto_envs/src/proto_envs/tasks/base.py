@@ -69,6 +69,8 @@ class Task(ABC):
             TypeError: for an unknown field, naming the nearest and all valid ones, or a value of the wrong type.
             ValueError: for a value that is not among those the field lists.
         """
+        if not isinstance(overrides, Mapping):
+            raise TypeError(f"task={overrides!r}: want a mapping of fields of {cls.__name__} to values")
         types = get_type_hints(cls)
         fields = [field.name for field in dataclasses.fields(cls)]
         for key, value in overrides.items():
