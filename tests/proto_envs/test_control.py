@@ -123,9 +123,10 @@ def test_what_was_ahead_is_the_present_a_step_later(library):
     torch.testing.assert_close(later["upcoming"].body_positions[:, 0], ahead[:, 1], atol=1e-5, rtol=0)
 
 
-def test_only_clips_that_end_are_finished(library):
+@pytest.mark.parametrize("dt", [DT, 1 / 40, 1 / 50])
+def test_only_clips_that_end_are_finished_at_the_nearest_step(library, dt):
     clips = library("walk", "kick")
-    reference = MotionReference(clips, 2, DT, start="sequential")
+    reference = MotionReference(clips, 2, dt, start="sequential")
     reference.reset(everyone(2), generator())
     finished_at = None
     for step in range(1, 80):
@@ -134,7 +135,7 @@ def test_only_clips_that_end_are_finished(library):
         assert not walk
         if kick and finished_at is None:
             finished_at = step
-    assert finished_at == round(float(clips.durations[1]) / DT)
+    assert finished_at == round(float(clips.durations[1]) / dt)
 
 
 # --- learning from failures ------------------------------------------------------------------------------------------

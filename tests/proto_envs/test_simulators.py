@@ -219,7 +219,7 @@ def test_a_state_of_another_size_is_refused_and_changes_nothing(amp, make_simula
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, 1e12])
-def test_a_diverged_environment_is_reported_once_and_a_reset_heals_it(amp, make_simulator, resting, bad):
+def test_a_diverged_environment_is_reported_each_time_and_a_reset_heals_it(amp, make_simulator, resting, bad):
     simulator = make_simulator(amp, 3)
     simulator.set_state(everywhere(simulator), resting(amp, 3))
     targets = torch.zeros(3, amp.skeleton.num_dofs)
@@ -231,6 +231,9 @@ def test_a_diverged_environment_is_reported_once_and_a_reset_heals_it(amp, make_
     simulator.step(targets)
     assert not simulator.unstable().any()
     assert torch.isfinite(simulator.robot().body_positions).all()
+    simulator.batch.bind("qvel")[1:] = bad
+    simulator.step(targets)
+    assert simulator.unstable().tolist() == [False, True, True]
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -320,6 +320,27 @@ def test_grace_steps_hold_terminations_back(make_env):
     assert ends == [False] * 4 + [True] + [False] * 4 + [True]
 
 
+def test_an_end_is_a_failure_or_a_time_out_and_never_both(make_env):
+    env = make_env(2, task={"termination_distance": 0.0, "grace_steps": 8, "episode_seconds": 0.3})
+    env.reset(seed=0)
+    for _ in range(9):
+        _, _, terminated, truncated, _ = env.step(still(env))
+    assert terminated.all() and not truncated.any()
+
+
+def test_the_change_of_targets_is_measured_from_one_step_to_the_next(make_env):
+    env = make_env(2, task={"termination_distance": None})
+    env.reset(seed=0)
+    pose = env.simulator.robot().dof_positions
+    for step in range(3):
+        actions = noisy(env, step)
+        targets = env.robot.action_offset + env.robot.action_scale * actions
+        change = env.step(actions)[-1]["metrics"]["reward/target_change"]
+        # The first change is from the pose in which the episode began.
+        torch.testing.assert_close(change, (targets - pose).norm(dim=-1), atol=1e-3, rtol=0)
+        pose = targets
+
+
 def test_episode_statistics_match_a_count_by_hand(make_env):
     env = make_env(4, task={"episode_seconds": 0.5, "grace_steps": 1, "termination_distance": 0.25})
     env.reset(seed=0)
