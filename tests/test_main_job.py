@@ -16,7 +16,8 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
-from proto_agents.cli import evaluate, train
+from proto_agents.cli import evaluate, export, train
+from proto_agents.cli.environments import find_run
 
 TINY = [
     *("--env.num-envs", "16", "--env.kwargs.threads", "1"),
@@ -108,6 +109,17 @@ def test_play_writes_a_video_of_robot_and_reference(trained: Path, tmp_path: Pat
     frames = iio.imread(video)
     assert frames.shape == (6, 480, 640, 3)
     assert frames.std() > 10
+
+
+def test_an_exported_policy_scores_as_the_run_does_without_its_value_function(trained: Path, tmp_path: Path):
+    export.main([str(trained), str(tmp_path / "policy")])
+    names = load_file(tmp_path / "policy" / "model.safetensors").keys()
+    assert not [name for name in names if name.startswith("critic")]
+    reports = []
+    for source in (trained, tmp_path / "policy"):
+        experiment, checkpoint = find_run(str(source))
+        reports.append(evaluate.evaluate_checkpoint(experiment, checkpoint))
+    assert reports[0] == reports[1]
 
 
 def refused(main: Callable[[list[str]], None], arguments: list[str]) -> str:

@@ -29,6 +29,7 @@ __all__ = [
     "load_state",
     "load_tensors",
     "make_folder",
+    "policy_tensors",
     "save_checkpoint",
     "versions",
     "write_atomically",
@@ -38,6 +39,9 @@ FORMAT = 1
 """Version of the checkpoint's layout."""
 
 MODEL_FILE, TRAINER_FILE, STATE_FILE = "model.safetensors", "trainer.safetensors", "state.json"
+
+POLICY_PREFIXES = ("actor.", "log_std", "normalizers.policy.")
+"""Names of the tensors of an `ActorCritic` that acting needs."""
 
 
 class CheckpointError(RuntimeError):
@@ -148,14 +152,26 @@ def load_state(checkpoint: Path) -> dict[str, Any]:
     return state
 
 
-def load_model(model: nn.Module, checkpoint: Path) -> None:
+def policy_tensors(model: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The part of a model's state dict that acting needs: no value function."""
+    return {name: value for name, value in model.items() if name.startswith(POLICY_PREFIXES)}
+
+
+def load_model(model: nn.Module, checkpoint: Path, *, policy_only: bool = False) -> None:
     """Puts a checkpoint's weights into a model that was made for the environment at hand.
+
+    Args:
+        model: an `ActorCritic` or a module of the same layout.
+        checkpoint: its folder.
+        policy_only: leave the value function as it is; enough for acting, and all that an exported policy has.
 
     Raises:
         CheckpointError: missing or damaged file, or weights of another shape; names the first that differ.
     """
     path = checkpoint / MODEL_FILE
     stored, wanted = load_tensors(path), model.state_dict()
+    if policy_only:
+        stored, wanted = policy_tensors(stored), policy_tensors(wanted)
     problems = [f"{name} is missing" for name in wanted if name not in stored]
     problems += [f"{name} is not part of this model" for name in stored if name not in wanted]
     problems += [
@@ -169,7 +185,7 @@ def load_model(model: nn.Module, checkpoint: Path) -> None:
             f"{path} does not fit this environment and model: {listed}. Use the experiment's own environment "
             "(config.yaml beside the checkpoint) or the same network sizes"
         )
-    model.load_state_dict(stored)
+    model.load_state_dict(stored, strict=not policy_only)
 
 
 def versions() -> dict[str, str]:

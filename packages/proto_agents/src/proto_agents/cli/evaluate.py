@@ -56,7 +56,7 @@ def load_policy(experiment: Experiment, env: VectorEnv, checkpoint: Path) -> PPO
     learner = PPO(
         env.single_observation_space, env.single_action_space, experiment.algorithm, experiment.model, device=device
     )
-    load_model(learner.model, checkpoint)
+    load_model(learner.model, checkpoint, policy_only=True)
     return learner
 
 

@@ -1,0 +1,44 @@
+"""A trained policy as a small folder of its own, to ship or to share."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import safetensors.torch
+import yaml
+
+from proto_agents.checkpoint import MODEL_FILE, STATE_FILE, load_state, load_tensors, policy_tensors
+from proto_agents.config import Experiment
+from proto_agents.parsing import ConfigError, plain
+
+__all__ = ["export_policy"]
+
+
+def export_policy(experiment: Experiment, checkpoint: Path, folder: Path) -> None:
+    """Write `config.yaml`, `model.safetensors` and `state.json`, enough for `proto-eval` and `proto-play`.
+
+    The value function and everything else that only training needs is left out. The folder appears when it is complete.
+
+    Args:
+        experiment: of the run.
+        checkpoint: a checkpoint folder of the run.
+        folder: to make.
+
+    Raises:
+        ConfigError: the folder exists.
+        CheckpointError: the checkpoint is missing or damaged.
+    """
+    if folder.exists():
+        raise ConfigError(f"{folder} exists; choose another folder, or remove it first")
+    tensors = policy_tensors(load_tensors(checkpoint / MODEL_FILE))
+    state = {key: value for key, value in load_state(checkpoint).items() if key in ("format", "samples", "versions")}
+    fresh = folder.with_name(f".{folder.name}.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    safetensors.torch.save_file(tensors, fresh / MODEL_FILE)
+    (fresh / MODEL_FILE).chmod(0o644)
+    (fresh / STATE_FILE).write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
+    kept = replace(experiment, runner=replace(experiment.runner, run_dir=""))
+    (fresh / "config.yaml").write_text(yaml.safe_dump(plain(kept), sort_keys=False), encoding="utf-8")
+    fresh.rename(folder)
