@@ -57,6 +57,14 @@ def quat_identity(*shape: int, device: torch.device | str | None = None, dtype: 
     return q
 
 
+def _join(components: list[Tensor]) -> Tensor:
+    """Stack components as the last dimension, each one contiguous in memory.
+
+    What comes next takes them apart again: working on whole rows of x, then y, ... is about twice as fast on a CPU.
+    """
+    return torch.stack(components).movedim(0, -1)
+
+
 def quat_normalize(q: Tensor) -> Tensor:
     """Scale to unit length. A zero quaternion becomes zero, not NaN."""
     return q / q.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(q.dtype).tiny)
@@ -89,14 +97,13 @@ def quat_multiply(a: Tensor, b: Tensor) -> Tensor:
     """Hamilton product: first rotate by `b`, then by `a`. `(..., 4)`."""
     ax, ay, az, aw = a.unbind(-1)
     bx, by, bz, bw = b.unbind(-1)
-    return torch.stack(
+    return _join(
         [
             aw * bx + ax * bw + ay * bz - az * by,
             aw * by - ax * bz + ay * bw + az * bx,
             aw * bz + ax * by - ay * bx + az * bw,
             aw * bw - ax * bx - ay * by - az * bz,
-        ],
-        dim=-1,
+        ]
     )
 
 
@@ -240,7 +247,7 @@ def quat_from_matrix(matrix: Tensor) -> Tensor:
 def rotation_6d_from_quat(q: Tensor) -> Tensor:
     """Continuous 6-number encoding `(..., 6)`: the rotated x axis, then the rotated z axis (tangent and normal)."""
     x, y, z, w = q.unbind(-1)
-    return torch.stack(
+    return _join(
         [
             1 - 2 * (y * y + z * z),
             2 * (x * y + w * z),
@@ -249,7 +256,6 @@ def rotation_6d_from_quat(q: Tensor) -> Tensor:
             2 * (y * z - w * x),
             1 - 2 * (x * x + y * y),
         ],
-        dim=-1,
     )
 
 

