@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+
 from proto_envs.components.actions import absolute_targets
 from proto_envs.robots import get_robot
 

@@ -158,6 +158,12 @@ class Skeleton:
         """Index of the body that each degree of freedom moves."""
         return tuple(b for b, joint in enumerate(self.joints) for _ in joint.names)
 
+    @cached_property
+    def ball_dofs(self) -> tuple[tuple[int, int, int], ...]:
+        """The three degrees of freedom of each ball joint."""
+        starts = [d for d, b in enumerate(self.dof_bodies) if self.joints[b].kind == "ball"][::3]
+        return tuple((d, d + 1, d + 2) for d in starts)
+
     def body_indices(self, names: Sequence[str]) -> list[int]:
         """Indices of bodies by name.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -18,11 +19,19 @@ ActionMap = Callable[[Tensor], Tensor]
 
 
 def absolute_targets(robot: Robot, device: torch.device) -> ActionMap:
-    """Target = offset + scale · action, as in AMP and ProtoMotions: the whole range of each joint within [-1, 1]."""
+    """Target = offset + scale · action, as in AMP and ProtoMotions: the whole range of each joint within [-1, 1].
+
+    A ball's rotation vector is cut to length pi: a longer one would mean a turn the other way round.
+    """
     offset, scale = robot.action_offset.to(device), robot.action_scale.to(device)
+    balls = torch.tensor(robot.skeleton.ball_dofs, device=device)
 
     def apply(actions: Tensor) -> Tensor:
-        return offset + scale * actions
+        targets = offset + scale * actions
+        vectors = targets[:, balls]
+        length = vectors.norm(dim=-1, keepdim=True)
+        targets[:, balls] = vectors * (math.pi / length.clamp_min(math.pi))
+        return targets
 
     return apply
 
