@@ -158,7 +158,7 @@ class Skeleton:
         """Index of the body that each degree of freedom moves."""
         return tuple(b for b, joint in enumerate(self.joints) for _ in joint.names)
 
-    @cached_property
+    @property
     def ball_dofs(self) -> tuple[tuple[int, int, int], ...]:
         """The three degrees of freedom of each ball joint."""
         starts = [d for d, b in enumerate(self.dof_bodies) if self.joints[b].kind == "ball"][::3]
