@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -18,7 +20,9 @@ from safetensors.torch import load_file
 
 from proto_agents.cli import evaluate, export, train
 from proto_agents.cli.environments import find_run
+from proto_agents.evaluation import check_expectations
 
+PRETRAINED = Path(str(files("proto_agents"))) / "pretrained"
 TINY = [
     *("--env.num-envs", "16", "--env.kwargs.threads", "1"),
     *("--algorithm.horizon", "8", "--algorithm.minibatch-size", "64", "--algorithm.epochs", "2"),
@@ -120,6 +124,15 @@ def test_an_exported_policy_scores_as_the_run_does_without_its_value_function(tr
         experiment, checkpoint = find_run(str(source))
         reports.append(evaluate.evaluate_checkpoint(experiment, checkpoint))
     assert reports[0] == reports[1]
+
+
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in PRETRAINED.glob("*/model.safetensors")))
+def test_a_shipped_policy_meets_what_its_experiment_expects(name: str):
+    experiment, checkpoint = find_run(f"pretrained/{name}")
+    assert experiment.expect
+    few = replace(experiment, evaluation=replace(experiment.evaluation, num_envs=16))
+    report = evaluate.evaluate_checkpoint(few, checkpoint)
+    assert not [result for result in check_expectations(report, experiment.expect) if not result.passed]
 
 
 def refused(main: Callable[[list[str]], None], arguments: list[str]) -> str:
