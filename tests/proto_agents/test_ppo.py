@@ -143,3 +143,17 @@ def test_a_restored_learner_goes_on_exactly():
     train(second, 2, to_target)
     state, expected = second.model.state_dict(), whole.model.state_dict()
     assert all(torch.equal(state[name], expected[name]) for name in expected)
+
+
+def test_annealing_lowers_the_learning_rate_over_the_last_share_of_the_run():
+    learner = PPO(
+        Box(-1, 1, (3,)),
+        Box(-1, 1, (2,)),
+        PPOConfig(learning_rate=1e-3, anneal=0.4, critic_learning_rate=2e-3),
+    )
+    rates = []
+    for progress in (0.0, 0.6, 0.8, 1.0):
+        learner.progress = progress
+        learner._apply_learning_rate()
+        rates.append([group["lr"] for group in learner.optimizer.param_groups])
+    assert rates == [pytest.approx([1e-3 * f, 2e-3 * f]) for f in (1.0, 1.0, 0.5, 0.05)]

@@ -12,7 +12,7 @@ __all__ = ["PANELS", "plot_learning_curve"]
 PANELS = (
     ("return per episode", ("episode/return", "evaluation/mean_return")),
     ("episode length (steps)", ("episode/length", "evaluation/mean_episode_length")),
-    ("success rate", ("evaluation/success_rate", "evaluation/survival_rate")),
+    ("success rate", ("evaluation/success_rate", "evaluation/success_rate_max_error")),
     ("position error (mm)", ("evaluation/mpjpe_mm", "evaluation/mpjpe_root_relative_mm", "metrics/mpjpe_mm")),
 )
 """Title and curves of each panel; a panel without data is left out."""
@@ -44,7 +44,10 @@ def plot_learning_curve(metrics: Path, output: Path) -> Path:
             axes.plot(samples, values, marker=marker, markersize=3, linewidth=1.2, label=name)
         axes.set_title(title, fontsize=10)
         axes.set_xlabel("samples (million)")
-        axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+        if "error" in title:  # a fallen figure is metres off, a good one centimetres
+            axes.set_yscale("log")
+        else:
+            axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
         axes.grid(alpha=0.3)
         axes.legend(fontsize=7)
     temporary = output.with_name(f".{output.name}.tmp")

@@ -176,6 +176,7 @@ class Runner:
             self.observations = self.env.reset(seed=self.config.seed)
         values = self._collect(buffer)
         collected = time.monotonic()
+        self.learner.progress = self.samples / self.config.max_samples
         values |= self.learner.update(buffer, self.learner.value(self.observations))
         updated = time.monotonic()
         self.iteration += 1

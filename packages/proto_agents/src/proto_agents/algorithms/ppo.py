@@ -53,6 +53,9 @@ class PPOConfig:
     """lower bound of the adaptive schedule"""
     max_learning_rate: float = 1e-2
     """upper bound of the adaptive schedule"""
+    anneal: float = 0.0
+    """share of the run, at its end, over which the learning rate falls linearly to a twentieth (and `kl_target` with
+    its square): large steps leave the policy's mean noisy, small ones settle it"""
     clip: float = 0.2
     """bound of |probability ratio - 1|"""
     gamma: float = 0.97
@@ -95,6 +98,8 @@ class PPO:
         self.model = ActorCritic(observation_space, action_space, model_config, weights).to(self.device)
         self.generator = torch.Generator(self.device).manual_seed(seed)
         self.learning_rate = self.config.learning_rate
+        self.progress = 0.0
+        """share of the run that is done, told by the runner before each update"""
         actor = [p for name, p in self.model.named_parameters() if p.requires_grad and not name.startswith("critic.")]
         self.parameters = actor + list(self.model.critic.parameters())
         self.optimizer = torch.optim.Adam(
@@ -137,6 +142,7 @@ class PPO:
         Returns:
             Means over the gradient steps, under names such as "loss/policy", "policy/kl", "policy/learning_rate".
         """
+        self._apply_learning_rate()
         batch = buffer.batch(last_value, self.config.gamma, self.config.gae_lambda)
         if self.config.normalize_values:
             self.model.value_normalizer.update(batch.returns)
@@ -169,7 +175,11 @@ class PPO:
                 break
         final_kl = sum(epoch_kl) / len(epoch_kl)
         result = {name: total.item() / max(steps, 1) for name, total in sums.items()}
-        result |= {"policy/kl": final_kl, "policy/learning_rate": self.learning_rate, "policy/gradient_steps": steps}
+        result |= {
+            "policy/kl": final_kl,
+            "policy/learning_rate": self._annealing() * self.learning_rate,
+            "policy/gradient_steps": steps,
+        }
         spread = batch.returns.var(correction=0).clamp(min=1e-8)
         result["value/explained_variance"] = (1.0 - (batch.returns - batch.value).var(correction=0) / spread).item()
         if old_std is not None:
@@ -247,14 +257,21 @@ class PPO:
     def _schedule(self, kl: float) -> None:
         if self.config.schedule == "fixed":
             return
-        if kl > 2.0 * self.config.kl_target:
+        target = self.config.kl_target * self._annealing() ** 2  # the KL grows with the square of the step
+        if kl > 2.0 * target:
             self.learning_rate = max(self.learning_rate / self.config.kl_factor, self.config.min_learning_rate)
-        elif kl < 0.5 * self.config.kl_target:
+        elif kl < 0.5 * target:
             self.learning_rate = min(self.learning_rate * self.config.kl_factor, self.config.max_learning_rate)
         self._apply_learning_rate()
 
+    def _annealing(self) -> float:
+        """Factor of the learning rate at this point of the run, in [0.05, 1]."""
+        if self.config.anneal <= 0.0:
+            return 1.0
+        return min(1.0, max(0.05, (1.0 - self.progress) / self.config.anneal))
+
     def _apply_learning_rate(self) -> None:
         actor, critic = self.optimizer.param_groups
-        actor["lr"] = self.learning_rate
-        fixed = self.config.critic_learning_rate
-        critic["lr"] = self.learning_rate if fixed is None else fixed
+        factor, fixed = self._annealing(), self.config.critic_learning_rate
+        actor["lr"] = factor * self.learning_rate
+        critic["lr"] = factor * (self.learning_rate if fixed is None else fixed)
