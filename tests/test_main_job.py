@@ -26,6 +26,7 @@ PRETRAINED = Path(str(files("proto_agents"))) / "pretrained"
 TINY = [
     *("--env.num-envs", "16", "--env.kwargs.threads", "1"),
     *("--algorithm.horizon", "8", "--algorithm.minibatch-size", "64", "--algorithm.epochs", "2"),
+    *("--algorithm.anneal", "0"),  # it goes by the share of max_samples, which differs between parts and whole
     *("--model.hidden-sizes", "32", "32", "--model.critic-hidden-sizes", "32", "32"),
     *("--evaluation.num-envs", "4", "--evaluation.seconds", "1"),
     *("--runner.evaluate-every", "512", "--runner.checkpoint-every", "512", "--runner.threads", "1"),

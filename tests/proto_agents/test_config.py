@@ -26,7 +26,8 @@ def test_shipped_overlays_are_valid(path):
 
 @pytest.mark.parametrize("path", sorted((config_root() / "exp").glob("*.yaml")), ids=lambda path: path.stem)
 def test_shipped_experiments_say_what_to_expect(path):
-    experiment = load_experiment([path.stem])
+    # Alone or laid over quickstart, as its first line says.
+    experiment = load_experiment(["quickstart", path.stem])
     assert experiment.expect and experiment.env.id and experiment.name == path.stem
 
 

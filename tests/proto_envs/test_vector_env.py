@@ -334,7 +334,7 @@ def test_the_change_of_targets_is_measured_from_one_step_to_the_next(make_env):
     pose = env.simulator.robot().dof_positions
     for step in range(3):
         actions = noisy(env, step)
-        targets = env.robot.action_offset + env.robot.action_scale * actions
+        targets = env.components.action(actions)
         change = env.step(actions)[-1]["metrics"]["reward/target_change"]
         # The first change is from the pose in which the episode began.
         torch.testing.assert_close(change, (targets - pose).norm(dim=-1), atol=1e-3, rtol=0)
