@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from motionlib.files import complete_file
 from poselib.kinematics import forward_kinematics
 from poselib.rotations import quat_continuous, quat_normalize
 from poselib.skeleton import Skeleton
@@ -58,10 +58,10 @@ class Motion:
     def __post_init__(self) -> None:
         """Check everything; store float32 and unit, sign-continuous quaternions."""
         for name in _ARRAYS:
-            array = getattr(self, name)
+            array = getattr(self, name).detach().to("cpu", torch.float32).contiguous()
             if not torch.isfinite(array).all():
-                raise MotionError(f"clip {self.name!r}: {name} holds values that are not finite")
-            object.__setattr__(self, name, array.detach().to("cpu", torch.float32).contiguous())
+                raise MotionError(f"clip {self.name!r}: {name} holds values that are not finite in float32")
+            object.__setattr__(self, name, array)
         self._check_shapes()
         error = float((self.local_rotations.norm(dim=-1) - 1).abs().max())
         if error > 1e-2:
@@ -163,13 +163,8 @@ class Motion:
         fields |= {name: getattr(self, name).numpy() for name in _ARRAYS}
         fields |= {name: np.array(getattr(self, name)) for name in _TEXTS}
         fields |= {name: np.array(getattr(self, name), dtype=np.str_) for name in _LISTS}
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            with temporary.open("wb") as file:
-                np.savez_compressed(file, allow_pickle=False, **fields)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with complete_file(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **fields)
 
     @classmethod
     def load(cls, path: str | Path) -> Motion:

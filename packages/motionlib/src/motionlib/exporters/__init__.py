@@ -1,0 +1,44 @@
+"""Clips as files of other programs: one module per format.
+
+To add a format, write `exporters/<format>.py` with `FORMAT`, `SUFFIX` and `write(motion, path)`, and add it to
+`EXPORTERS`. The module's name is the format's short name.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+
+from motionlib.exporters import clip
+from motionlib.motion import Motion, MotionError
+
+__all__ = ["EXPORTERS", "save"]
+
+EXPORTERS: tuple[ModuleType, ...] = (clip,)
+"""where two share a suffix, the first is what `save` takes for it"""
+
+
+def save(motion: Motion, path: str | Path, format: str | None = None) -> None:
+    """Write a clip to a file. The file appears complete or not at all.
+
+    Args:
+        motion: the clip.
+        path: where to; its suffix chooses the format unless `format` does.
+        format: short name of an exporter, such as "bvh".
+
+    Raises:
+        MotionError: if there is no such format, or the clip cannot be written in it.
+    """
+    path = Path(path)
+    names = [exporter.__name__.rpartition(".")[2] for exporter in EXPORTERS]
+    if format is not None:
+        if format not in names:
+            raise MotionError(f"no export format {format!r}; there are {names}")
+        exporter = EXPORTERS[names.index(format)]
+    else:
+        found = [exporter for exporter in EXPORTERS if path.suffix.lower() == exporter.SUFFIX]
+        if not found:
+            known = ", ".join(f"{name} ({exporter.SUFFIX})" for name, exporter in zip(names, EXPORTERS, strict=True))
+            raise MotionError(f"{path}: no export format has the suffix {path.suffix!r}; there are {known}")
+        exporter = found[0]
+    exporter.write(motion, path)
