@@ -1,11 +1,22 @@
 """Motion clips in, batched reference states out.
 
-`Motion` is one clip, `load` reads one from a file of any known format, `MotionLib` packs many and answers queries.
+`Motion` is one clip, `load` reads one from a file of any known format, `load_all` those of a file of many, `MotionLib`
+packs many and answers queries.
 """
 
-from motionlib.importers import load
+from motionlib.importers import load, load_all
 from motionlib.library import BodyState, MotionLib, MotionState
 from motionlib.motion import Motion, MotionError
 from motionlib.samples import sample_names, sample_path
 
-__all__ = ["BodyState", "Motion", "MotionError", "MotionLib", "MotionState", "load", "sample_names", "sample_path"]
+__all__ = [
+    "BodyState",
+    "Motion",
+    "MotionError",
+    "MotionLib",
+    "MotionState",
+    "load",
+    "load_all",
+    "sample_names",
+    "sample_path",
+]

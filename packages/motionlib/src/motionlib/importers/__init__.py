@@ -1,29 +1,67 @@
 """Motion files of other projects: one file per format, found by what the file holds, not by how it is called.
 
-To add a format, write `importers/<format>.py` with `FORMAT`, `recognizes(head)` and `read(path) -> Motion`, and add it
-to `IMPORTERS`.
+To add a format, write `importers/<format>.py` and add it to `IMPORTERS`. It has `FORMAT`, `recognizes(head) -> bool`
+for the first 64 KiB of a file, and `read(path) -> Motion`. Where the head does not decide (archives), it also has
+`recognizes_file(path) -> bool`, asked only if the head fits. A format of many clips has
+`read_all(path) -> list[Motion]`. What a file does not say, `read` takes as keyword-only arguments with a default, named
+alike in all formats: `skeleton` (a built-in character's name or a `Skeleton`), `fps`.
 """
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import TypeVar
 
-from motionlib.importers import clip, deepmimic
+from motionlib.importers import archives, clip, deepmimic
 from motionlib.motion import Motion, MotionError
 
-__all__ = ["IMPORTERS", "load"]
+__all__ = ["IMPORTERS", "importer_of", "load", "load_all"]
 
 IMPORTERS: tuple[ModuleType, ...] = (clip, deepmimic)
 
 _HEAD_BYTES = 65536
+_Result = TypeVar("_Result")
 
 
-def load(path: str | Path) -> Motion:
+def load(path: str | Path, **options: object) -> Motion:
     """Read a motion file of any known format.
 
+    Args:
+        path: the file.
+        options: what the file does not say, such as `skeleton="g1"` for formats that name no bodies, or `fps`.
+
     Raises:
-        MotionError: if there is no such file, no importer recognizes it, or it is damaged.
+        MotionError: if there is no such file, no importer recognizes it, it is damaged, it holds several clips, or the
+            format has no such option.
+    """
+    importer = importer_of(path)
+    return _guarded(importer, importer.read, Path(path), options)
+
+
+def load_all(path: str | Path, **options: object) -> list[Motion]:
+    """Read every clip of a motion file of any known format; most hold one.
+
+    Args:
+        path: the file.
+        options: as for `load`.
+
+    Raises:
+        MotionError: as for `load`.
+    """
+    importer = importer_of(path)
+    if hasattr(importer, "read_all"):
+        return _guarded(importer, importer.read_all, Path(path), options)
+    return [_guarded(importer, importer.read, Path(path), options)]
+
+
+def importer_of(path: str | Path) -> ModuleType:
+    """The importer that recognizes a file.
+
+    Raises:
+        MotionError: if there is no such file or none recognizes it.
     """
     path = Path(path)
     if not path.is_file():
@@ -31,7 +69,27 @@ def load(path: str | Path) -> Motion:
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
     for importer in IMPORTERS:
-        if importer.recognizes(head):
-            return importer.read(path)
+        if importer.recognizes(head) and (not hasattr(importer, "recognizes_file") or importer.recognizes_file(path)):
+            return importer
     known = ", ".join(importer.FORMAT for importer in IMPORTERS)
-    raise MotionError(f"{path}: none of the known motion formats ({known})")
+    members = archives.member_names(path)
+    found = f"; it is an archive of {sorted(members)[:12]}" if members else ""
+    if head.startswith(archives.ZIP_MAGIC) and not members:
+        found = "; it begins like a zip archive, but is cut off or damaged"
+    raise MotionError(f"{path}: none of the known motion formats ({known}){found}")
+
+
+def _guarded(importer: ModuleType, reader: Callable[..., _Result], path: Path, options: dict[str, object]) -> _Result:
+    """What `reader` makes of the file; whatever a damaged file makes it stumble over becomes a `MotionError`."""
+    valid = [p.name for p in inspect.signature(reader).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    if unknown := sorted(set(options) - set(valid)):
+        takes = f"takes the options {valid}" if valid else "takes none"
+        raise MotionError(f"{path}: no option {unknown} for {importer.FORMAT}, which {takes}")
+    try:
+        return reader(path, **options)
+    except MotionError as error:
+        if str(path) in str(error):
+            raise
+        raise MotionError(f"{path}: {error}") from error
+    except Exception as error:  # parsers of other projects' formats raise many kinds on damaged bytes
+        raise MotionError(f"{path}: damaged {importer.FORMAT} ({type(error).__name__}: {error})") from error
