@@ -15,12 +15,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
-from motionlib.importers import archives, clip, deepmimic
+from motionlib.importers import archives, bvh, clip, deepmimic
 from motionlib.motion import Motion, MotionError
 
 __all__ = ["IMPORTERS", "importer_of", "load", "load_all"]
 
-IMPORTERS: tuple[ModuleType, ...] = (clip, deepmimic)
+IMPORTERS: tuple[ModuleType, ...] = (clip, deepmimic, bvh)
 
 _HEAD_BYTES = 65536
 _Result = TypeVar("_Result")
