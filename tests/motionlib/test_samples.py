@@ -4,12 +4,11 @@ import pytest
 
 from motionlib import Motion, MotionError, MotionLib, sample_names, sample_path
 from motionlib.samples import sample_skeletons
-from motionlib.samples.build import CLIPS
-from poselib import models
+from motionlib.samples.build import CHARACTERS, CLIPS
 
 
 def test_every_clip_is_there_for_every_character():
-    assert set(sample_skeletons()) == set(models.MODELS)
+    assert set(sample_skeletons()) == set(CHARACTERS)
     for skeleton in sample_skeletons():
         assert sample_names(skeleton) == sorted(CLIPS)
 

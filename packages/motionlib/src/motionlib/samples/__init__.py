@@ -1,4 +1,4 @@
-"""The clips that come with the package: the 20 of DeepMimic (MIT licence), on every built-in character.
+"""The clips that come with the package: the 20 of DeepMimic (MIT licence), on two characters.
 
 Built by `python -m motionlib.samples.build FOLDER` and kept as `samples/<skeleton>/<clip>.npz`.
 """

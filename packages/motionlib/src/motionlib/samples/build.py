@@ -10,9 +10,8 @@ from pathlib import Path
 from motionlib.importers import deepmimic
 from motionlib.motion import Motion, MotionError
 from motionlib.processing import retargeted
-from poselib import models
 
-__all__ = ["CLIPS", "build", "main"]
+__all__ = ["CHARACTERS", "CLIPS", "build", "main"]
 
 CLIPS = {
     "walk": ("humanoid3d_walk", "a person walks forward"),
@@ -38,16 +37,19 @@ CLIPS = {
 }
 """name of each sample: stem of its DeepMimic file, and what it shows"""
 
+CHARACTERS = ("amp", "smpl")
+"""whom the samples are made for"""
+
 SOURCE = "DeepMimic (Peng et al., 2018), {file}.txt"
 LICENSE = "MIT, Copyright (c) 2018 Xue Bin Peng"
 
 
 def build(folder: Path) -> Iterator[tuple[str, Motion]]:
-    """Each clip on each character, as (name of the character, clip)."""
+    """Each clip on each of `CHARACTERS`, as (name of the character, clip)."""
     for name, (stem, label) in CLIPS.items():
         motion = deepmimic.read(folder / f"{stem}.txt")
         motion = replace(motion, name=name, labels=(label,), source=SOURCE.format(file=stem), license=LICENSE)
-        for character in models.MODELS:
+        for character in CHARACTERS:
             yield character, retargeted(motion, character)
 
 

@@ -6,17 +6,28 @@ import difflib
 from functools import cache
 
 from poselib.ground import CollisionPoints
-from poselib.models import amp, smpl
+from poselib.models import amp, g1, h1, smpl, smplx, sword_shield
 from poselib.models.description import CharacterModel
 from poselib.skeleton import Skeleton
 
 __all__ = ["MODELS", "CharacterModel", "character_model", "collision_points", "skeleton"]
 
-MODELS: dict[str, CharacterModel] = {model.name: model for model in (amp.MODEL, smpl.MODEL)}
+MODELS: dict[str, CharacterModel] = {
+    model.name: model
+    for model in (
+        amp.MODEL,
+        smpl.MODEL,
+        smplx.MODEL,
+        sword_shield.MODEL,
+        h1.MODEL,
+        h1.MODEL_WITH_HANDS,
+        g1.MODEL,
+    )
+}
 
 
 def character_model(name: str) -> CharacterModel:
-    """A built-in character by name, such as "amp" or "smpl".
+    """A built-in character by name, such as "amp" or "g1".
 
     Raises:
         KeyError: naming the built-in characters.

@@ -7,9 +7,25 @@ from dataclasses import dataclass
 
 import mujoco
 
-__all__ = ["Body", "Box", "Capsule", "CharacterModel", "Hinge", "Sphere", "three_hinges"]
+__all__ = [
+    "Body",
+    "Box",
+    "Capsule",
+    "CharacterModel",
+    "Cylinder",
+    "Geom",
+    "Hinge",
+    "Quaternion",
+    "Sphere",
+    "Vector",
+    "three_hinges",
+]
 
 Vector = tuple[float, float, float]
+Quaternion = tuple[float, float, float, float]
+
+_WATER = 1000.0
+"""kg/m3"""
 
 
 @dataclass(frozen=True)
@@ -18,13 +34,16 @@ class Sphere:
 
     radius: float
     position: Vector
-    density: float
+    density: float = _WATER
 
-    def add_to(self, body: mujoco.MjsBody) -> None:
+    @property
+    def volume(self) -> float:
+        """m3."""
+        return 4.0 / 3.0 * math.pi * self.radius**3
+
+    def add_to(self, body: mujoco.MjsBody) -> mujoco.MjsGeom:
         """Add the geom to a body of a spec."""
-        body.add_geom(
-            type=mujoco.mjtGeom.mjGEOM_SPHERE, size=(self.radius, 0, 0), pos=self.position, density=self.density
-        )
+        return body.add_geom(type=mujoco.mjtGeom.mjGEOM_SPHERE, size=(self.radius, 0, 0), pos=self.position)
 
 
 @dataclass(frozen=True)
@@ -34,15 +53,39 @@ class Capsule:
     radius: float
     start: Vector
     end: Vector
-    density: float
+    density: float = _WATER
 
-    def add_to(self, body: mujoco.MjsBody) -> None:
+    @property
+    def volume(self) -> float:
+        """m3."""
+        length = math.dist(self.start, self.end)
+        return math.pi * self.radius**2 * (length + 4.0 / 3.0 * self.radius)
+
+    def add_to(self, body: mujoco.MjsBody) -> mujoco.MjsGeom:
         """Add the geom to a body of a spec."""
-        body.add_geom(
-            type=mujoco.mjtGeom.mjGEOM_CAPSULE,
-            size=(self.radius, 0, 0),
-            fromto=(*self.start, *self.end),
-            density=self.density,
+        return body.add_geom(
+            type=mujoco.mjtGeom.mjGEOM_CAPSULE, size=(self.radius, 0, 0), fromto=(*self.start, *self.end)
+        )
+
+
+@dataclass(frozen=True)
+class Cylinder:
+    """A cylinder with flat ends of `radius` m whose axis runs `start` to `end` (m), filled at `density` kg/m3."""
+
+    radius: float
+    start: Vector
+    end: Vector
+    density: float = _WATER
+
+    @property
+    def volume(self) -> float:
+        """m3."""
+        return math.pi * self.radius**2 * math.dist(self.start, self.end)
+
+    def add_to(self, body: mujoco.MjsBody) -> mujoco.MjsGeom:
+        """Add the geom to a body of a spec."""
+        return body.add_geom(
+            type=mujoco.mjtGeom.mjGEOM_CYLINDER, size=(self.radius, 0, 0), fromto=(*self.start, *self.end)
         )
 
 
@@ -52,11 +95,19 @@ class Box:
 
     half: Vector
     position: Vector
-    density: float
+    density: float = _WATER
 
-    def add_to(self, body: mujoco.MjsBody) -> None:
+    @property
+    def volume(self) -> float:
+        """m3."""
+        return 8.0 * self.half[0] * self.half[1] * self.half[2]
+
+    def add_to(self, body: mujoco.MjsBody) -> mujoco.MjsGeom:
         """Add the geom to a body of a spec."""
-        body.add_geom(type=mujoco.mjtGeom.mjGEOM_BOX, size=self.half, pos=self.position, density=self.density)
+        return body.add_geom(type=mujoco.mjtGeom.mjGEOM_BOX, size=self.half, pos=self.position)
+
+
+Geom = Sphere | Capsule | Cylinder | Box
 
 
 @dataclass(frozen=True)
@@ -70,6 +121,8 @@ class Hinge:
     """degrees"""
     armature: float = 0.02
     """kg m2, inertia of the drive as felt at the joint"""
+    effort: float | None = None
+    """N m, the largest torque of a real robot's motor; None where the drive decides"""
 
 
 def three_hinges(
@@ -92,7 +145,20 @@ class Body:
     offset: Vector
     """m, in the parent's frame"""
     joints: tuple[Hinge, ...]
-    geoms: tuple[Sphere | Capsule | Box, ...]
+    geoms: tuple[Geom, ...]
+    mass: float | None = None
+    """kg; scales the densities of the geoms, so that they keep their proportions. None: as the geoms weigh"""
+    rotation: Quaternion = (0.0, 0.0, 0.0, 1.0)
+    """xyzw, orientation in the parent's frame at rest"""
+    collides: bool = True
+    """False: the geoms only give mass, as of a link that sits inside its neighbours"""
+
+    @property
+    def density_scale(self) -> float:
+        """What the geoms' densities are multiplied with."""
+        if self.mass is None:
+            return 1.0
+        return self.mass / sum(geom.density * geom.volume for geom in self.geoms)
 
 
 @dataclass(frozen=True)
@@ -111,12 +177,13 @@ class CharacterModel:
         spec.compiler.degree = False
         handles: dict[str | None, mujoco.MjsBody] = {None: spec.worldbody}
         for row in self.bodies:
-            body = handles[row.parent].add_body(name=row.name, pos=row.offset)
+            x, y, z, w = row.rotation
+            body = handles[row.parent].add_body(name=row.name, pos=row.offset, quat=(w, x, y, z))
             handles[row.name] = body
             if row.parent is None:
                 body.add_freejoint(name="root")
             for hinge in row.joints:
-                body.add_joint(
+                joint = body.add_joint(
                     name=hinge.name,
                     type=mujoco.mjtJoint.mjJNT_HINGE,
                     axis=tuple(float(hinge.axis == a) for a in "xyz"),
@@ -124,8 +191,14 @@ class CharacterModel:
                     limited=mujoco.mjtLimited.mjLIMITED_TRUE,
                     armature=hinge.armature,
                 )
+                if hinge.effort is not None:
+                    joint.actfrclimited = mujoco.mjtLimited.mjLIMITED_TRUE
+                    joint.actfrcrange = (-hinge.effort, hinge.effort)
             for geom in row.geoms:
-                geom.add_to(body)
+                added = geom.add_to(body)
+                added.density = geom.density * row.density_scale
+                if not row.collides:
+                    added.contype = added.conaffinity = 0
         for first, second in self.contact_excludes:
             spec.add_exclude(bodyname1=first, bodyname2=second)
         return spec
