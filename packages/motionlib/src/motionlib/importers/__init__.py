@@ -15,12 +15,37 @@ from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
-from motionlib.importers import archives, bvh, clip, deepmimic
+from motionlib.importers import (
+    amass,
+    archives,
+    bvh,
+    clip,
+    deepmimic,
+    h1_hands,
+    mimickit,
+    poselib_json,
+    poselib_npy,
+    protomotions,
+    protomotions_package,
+    samp,
+)
 from motionlib.motion import Motion, MotionError
 
 __all__ = ["IMPORTERS", "importer_of", "load", "load_all"]
 
-IMPORTERS: tuple[ModuleType, ...] = (clip, deepmimic, bvh)
+IMPORTERS: tuple[ModuleType, ...] = (
+    clip,
+    deepmimic,
+    poselib_npy,
+    poselib_json,
+    protomotions,
+    protomotions_package,
+    h1_hands,
+    amass,
+    samp,
+    mimickit,
+    bvh,
+)
 
 _HEAD_BYTES = 65536
 _Result = TypeVar("_Result")

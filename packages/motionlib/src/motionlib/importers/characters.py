@@ -1,0 +1,67 @@
+"""Which character a file without names is of: what the caller says, or the built-in one that has as many parts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from motionlib.motion import MotionError
+from poselib import models
+from poselib.skeleton import Skeleton
+
+__all__ = ["moving_bodies", "skeleton_by_counts", "skeleton_by_names"]
+
+
+def skeleton_by_counts(
+    path: Path, given: str | Skeleton | None, *, bodies: int | None = None, dofs: int | None = None
+) -> Skeleton:
+    """The skeleton that a file belongs to.
+
+    Args:
+        path: named in errors.
+        given: a built-in character's name, or a skeleton; None to go by the counts alone.
+        bodies: how many the file has; None if it does not say.
+        dofs: how many degrees of freedom the file has, without the root's six; None if it does not say.
+
+    Raises:
+        MotionError: if the given one does not fit the counts, or none is given and no built-in character fits.
+    """
+    wanted = " and ".join(f"{n} {what}" for n, what in ((bodies, "bodies"), (dofs, "degrees of freedom")) if n)
+    if isinstance(given, str):
+        try:
+            given = models.skeleton(given)
+        except KeyError as error:
+            raise MotionError(f"{path}: {error.args[0]}") from None
+    if given is not None:
+        if not _fits(given, bodies, dofs):
+            raise MotionError(f"{path}: the file has {wanted}, {_describe(given)}; {_choices()}")
+        return given
+    found = [s for s in map(models.skeleton, models.MODELS) if _fits(s, bodies, dofs)]
+    if not found:
+        raise MotionError(
+            f"{path}: the file names no bodies and has {wanted}, as none of the built-in characters; pass skeleton= "
+            f"(a name or a poselib Skeleton); {_choices()}"
+        )
+    return min(found, key=lambda s: s.num_bodies)  # of those that differ in fixed bodies alone, the plainest
+
+
+def skeleton_by_names(names: tuple[str, ...]) -> Skeleton | None:
+    """The built-in character with just these bodies, if there is one."""
+    return next((s for s in map(models.skeleton, models.MODELS) if set(s.body_names) == set(names)), None)
+
+
+def moving_bodies(skeleton: Skeleton) -> list[int]:
+    """The root and the bodies with a joint, which simulators keep when they merge fixed bodies with their parents."""
+    return [b for b, joint in enumerate(skeleton.joints) if b == 0 or joint.kind != "fixed"]
+
+
+def _fits(skeleton: Skeleton, bodies: int | None, dofs: int | None) -> bool:
+    return bodies in (None, skeleton.num_bodies) and dofs in (None, skeleton.num_dofs)
+
+
+def _describe(skeleton: Skeleton) -> str:
+    return f"{skeleton.name!r} has {skeleton.num_bodies} bodies and {skeleton.num_dofs} degrees of freedom"
+
+
+def _choices() -> str:
+    described = (f"{s.name} ({s.num_bodies}, {s.num_dofs})" for s in map(models.skeleton, models.MODELS))
+    return f"built-in (bodies, degrees of freedom): {', '.join(described)}"
