@@ -1,5 +1,8 @@
 """The built-in characters against the published tables."""
 
+from enum import Enum
+from pathlib import Path
+
 import mujoco
 import numpy as np
 import pytest
@@ -165,6 +168,7 @@ MASSES = {
         "R_Thumb3": 0.007,
     },
 }
+SHARED_DATA = Path(__file__).parents[3] / "shared" / "data"
 SIZES = {  # bodies, degrees of freedom, kg
     "amp": (15, 28, 49.457),
     "smpl": (24, 69, 63.314),
@@ -315,3 +319,27 @@ def test_the_mjcf_text_is_the_model(name: str):
 def test_an_unknown_character_names_the_nearest():
     with pytest.raises(KeyError, match=r"there are.*'smpl'.*did you mean 'smpl'"):
         models.character_model("smpll")
+
+
+class _State(Enum):
+    COMMON = "common"
+
+
+@pytest.mark.parametrize(("name", "file", "error"), [("g1", "g1_walk", 5e-6), ("smplx", "smplx_walking", 2e-6)])
+def test_recorded_bodies_stand_where_the_tables_put_them(name: str, file: str, error: float):
+    """Clips of other projects hold the positions of all bodies beside the joint coordinates."""
+    path = SHARED_DATA / "protomotions" / f"{file}.motion"
+    if not path.is_file():
+        pytest.skip(f"needs {path}")
+    with torch.serialization.safe_globals(
+        [(_State, "protomotions.simulator.base_simulator.simulator_state.StateConversion")]
+    ):
+        clip = torch.load(path, weights_only=True)
+    skeleton, expected = models.skeleton(name), clip["rigid_body_pos"].double()
+    rotations = clip["rigid_body_rot"].double()
+    local = skeleton.local_rotations_from_dofs(clip["dof_pos"].double(), rotations[:, 0])
+    positions, found = forward_kinematics(skeleton, expected[:, 0], local)
+    torch.testing.assert_close(positions, expected, atol=error, rtol=0)
+    if name == "g1":  # walks on the ground; the median frame stands
+        lowest = models.collision_points(name).lowest(positions, found).amin(dim=-1)
+        assert abs(float(lowest.median())) < 5e-3
