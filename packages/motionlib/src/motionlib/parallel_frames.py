@@ -13,8 +13,8 @@ from torch import Tensor
 
 from motionlib.motion import Motion
 from poselib import models
-from poselib.retargeting import rest_pose
-from poselib.rotations import quat_apply, quat_conjugate, quat_multiply
+from poselib.kinematics import forward_kinematics
+from poselib.rotations import quat_apply, quat_conjugate, quat_identity, quat_multiply
 from poselib.skeleton import Skeleton
 
 __all__ = ["with_character_frames", "with_parallel_frames"]
@@ -28,7 +28,7 @@ def with_parallel_frames(motion: Motion) -> Motion:
     skeleton = _turned_character(motion)
     if skeleton is None:
         return motion
-    turns = rest_pose(skeleton)[1].double()
+    turns = _rest_rotations(skeleton)
     motion = motion.for_skeleton(skeleton)
     rotations = quat_multiply(quat_multiply(turns, motion.local_rotations.double()), quat_conjugate(turns))
     return replace(motion, offsets=_parallel_offsets(skeleton), local_rotations=rotations)
@@ -44,14 +44,19 @@ def with_character_frames(motion: Motion) -> Motion:
     error = (motion.offsets[order] - _parallel_offsets(skeleton)).abs()
     if float(error[1:].max()) > _OFFSET_TOLERANCE:
         return motion
-    turns = rest_pose(skeleton)[1].double()
+    turns = _rest_rotations(skeleton)
     rotations = quat_multiply(quat_multiply(quat_conjugate(turns), matched.local_rotations.double()), turns)
     return replace(matched, local_rotations=rotations)
 
 
+def _rest_rotations(skeleton: Skeleton) -> Tensor:
+    """(B, 4) world, float64, with the root upright and all joints at zero."""
+    return forward_kinematics(skeleton, skeleton.offsets[0].double(), quat_identity(skeleton.num_bodies).double())[1]
+
+
 def _parallel_offsets(skeleton: Skeleton) -> Tensor:
     """(B, 3) m, float64."""
-    offsets, turns = skeleton.offsets.double(), rest_pose(skeleton)[1].double()
+    offsets, turns = skeleton.offsets.double(), _rest_rotations(skeleton)
     return torch.cat([offsets[:1], quat_apply(turns[list(skeleton.parents[1:])], offsets[1:])])
 
 

@@ -18,6 +18,7 @@ from typing import TypeVar
 from motionlib.importers import (
     amass,
     archives,
+    asf_amc,
     bvh,
     clip,
     deepmimic,
@@ -45,6 +46,7 @@ IMPORTERS: tuple[ModuleType, ...] = (
     samp,
     mimickit,
     bvh,
+    asf_amc,
 )
 
 _HEAD_BYTES = 65536

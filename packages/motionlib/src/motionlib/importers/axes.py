@@ -12,7 +12,7 @@ from torch import Tensor
 
 from motionlib.motion import MotionError
 
-__all__ = ["Axis", "WorldAxes", "guess_axes"]
+__all__ = ["Axis", "WorldAxes", "choose_axes", "guess_axes"]
 
 Axis = Literal["x", "-x", "y", "-y", "z", "-z"]
 """a direction of the other program's world"""
@@ -59,6 +59,27 @@ class WorldAxes:
     def quats(self, quats: Tensor) -> Tensor:
         """Rotations `(..., 4)` in our axes."""
         return torch.cat([self.vectors(quats[..., :3]), quats[..., 3:]], dim=-1)
+
+
+def choose_axes(
+    names: Sequence[str], parents: Sequence[int], offsets: Tensor, up: Axis | None, forward: Axis | None
+) -> WorldAxes:
+    """The axes that were asked for; what was not (None) is guessed from the rest pose.
+
+    Args:
+        names: of the B joints.
+        parents: index of each joint's parent, which stands before it; -1 for the root.
+        offsets: `(B, 3)` of each joint in its parent's frame.
+        up: see `WorldAxes`.
+        forward: likewise.
+    """
+    positions = [[0.0, 0.0, 0.0]]
+    for parent, offset in zip(parents[1:], offsets[1:].tolist(), strict=True):
+        positions.append([a + b for a, b in zip(positions[parent], offset, strict=True)])
+    guess = guess_axes(names, torch.tensor(positions, dtype=torch.float64))
+    if up is None or up == guess.up:
+        return WorldAxes(guess.up, forward or guess.forward)
+    return WorldAxes(up, forward or ("-y" if up[-1] == "z" else "z"))
 
 
 def guess_axes(names: Sequence[str], positions: Tensor) -> WorldAxes:

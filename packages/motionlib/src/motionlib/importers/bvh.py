@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from motionlib.importers.axes import Axis, WorldAxes, guess_axes
+from motionlib.importers.axes import Axis, choose_axes
 from motionlib.motion import Motion, MotionError
 from motionlib.parallel_frames import with_character_frames
 from poselib.rotations import quat_from_angle_axis, quat_identity, quat_multiply
@@ -88,9 +88,7 @@ def read(
             f"{path}: the position of a joint moves {meters * slide:.3g} m off its mean, but a clip has fixed offsets. "
             f"If the unit is right ({meters:.4g} m), read the file with a larger `sliding`"
         )
-    axes = guess_axes(names, _rest(parents, offsets))
-    if up is not None or forward is not None:
-        axes = WorldAxes(up or axes.up, forward or ("-y" if up == "z" else axes.forward))
+    axes = choose_axes(names, parents, offsets, up, forward)
     kept = {i: place for place, i in enumerate(i for i, joint in enumerate(joints) if end_sites or not joint.end)}
     if len(kept) > _JOINTS_PER_CHANNEL * values.shape[1]:
         raise MotionError(f"{path}: {len(kept)} joints with only {values.shape[1]} channels together")
@@ -276,14 +274,6 @@ def _rotations(joints: Sequence[_Joint], values: Tensor) -> Tensor:
 
 
 # --- guesses ---------------------------------------------------------------------------------------------------------
-
-
-def _rest(parents: Sequence[int], offsets: Tensor) -> Tensor:
-    """Positions `(J, 3)` with all channels at zero."""
-    positions = [[0.0, 0.0, 0.0]]
-    for parent, offset in zip(parents[1:], offsets[1:].tolist(), strict=True):
-        positions.append([a + b for a, b in zip(positions[parent], offset, strict=True)])
-    return torch.tensor(positions, dtype=torch.float64)
 
 
 def _meters(path: Path, unit: Unit | float | None, parents: Sequence[int], offsets: Tensor) -> float:
