@@ -21,6 +21,7 @@ from motionlib.importers import (
     asf_amc,
     bvh,
     clip,
+    csv,
     deepmimic,
     h1_hands,
     mimickit,
@@ -47,6 +48,7 @@ IMPORTERS: tuple[ModuleType, ...] = (
     mimickit,
     bvh,
     asf_amc,
+    csv,
 )
 
 _HEAD_BYTES = 65536
