@@ -9,12 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 from types import ModuleType
 
-from motionlib.exporters import bvh, clip, csv
+from motionlib.exporters import beyondmimic, bvh, clip, csv, protomotions
 from motionlib.motion import Motion, MotionError
 
 __all__ = ["EXPORTERS", "save"]
 
-EXPORTERS: tuple[ModuleType, ...] = (clip, bvh, csv)
+EXPORTERS: tuple[ModuleType, ...] = (clip, bvh, csv, protomotions, beyondmimic)
 """where two share a suffix, the first is what `save` takes for it"""
 
 

@@ -1,8 +1,8 @@
 """ProtoMotions 3 `.motion`: a torch archive of plain tensors, the state of every body in every frame.
 
 Their reader wants world positions and rotations (xyzw), velocities, joint coordinates and contacts, float32, bodies in
-the order of the MJCF. Local rotations belong to characters whose joints are all balls. No class is named in the file, so
-`torch.load(weights_only=True)` reads it.
+the order of the MJCF. Local rotations belong to characters whose joints are all balls. No class is named in the file,
+so `torch.load(weights_only=True)` reads it.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
-"""Which character a file without names is of: what the caller says, or the built-in one that has as many parts."""
+"""Which character a clip is of: what the caller says, or the built-in one that has as many parts, or the same names."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from motionlib.motion import MotionError
+from motionlib.motion import Motion, MotionError
 from poselib import models
 from poselib.skeleton import Skeleton
 
-__all__ = ["moving_bodies", "skeleton_by_counts", "skeleton_by_names"]
+__all__ = ["breadth_first", "moving_bodies", "skeleton_by_counts", "skeleton_by_names", "skeleton_of"]
 
 
 def skeleton_by_counts(
@@ -52,6 +52,29 @@ def skeleton_by_names(names: tuple[str, ...]) -> Skeleton | None:
 def moving_bodies(skeleton: Skeleton) -> list[int]:
     """The root and the bodies with a joint, which simulators keep when they merge fixed bodies with their parents."""
     return [b for b, joint in enumerate(skeleton.joints) if b == 0 or joint.kind != "fixed"]
+
+
+def skeleton_of(motion: Motion, given: Skeleton | None) -> Skeleton:
+    """The skeleton of a clip: the given one, or the built-in one with the same bodies.
+
+    Raises:
+        MotionError: if none is given and no built-in character has the clip's bodies.
+    """
+    skeleton = given or skeleton_by_names(motion.body_names)
+    if skeleton is None:
+        raise MotionError(
+            f"clip {motion.name!r}: its {len(motion.body_names)} bodies ({', '.join(motion.body_names[:3])}, ...) are "
+            f"those of no built-in character ({', '.join(models.MODELS)}); pass skeleton=, or retarget it to one"
+        )
+    return skeleton
+
+
+def breadth_first(skeleton: Skeleton) -> list[int]:
+    """Bodies by depth under the root: the order of Isaac Lab."""
+    depth = [0] * skeleton.num_bodies
+    for body, parent in enumerate(skeleton.parents[1:], start=1):
+        depth[body] = depth[parent] + 1
+    return sorted(range(skeleton.num_bodies), key=depth.__getitem__)
 
 
 def _fits(skeleton: Skeleton, bodies: int | None, dofs: int | None) -> bool:

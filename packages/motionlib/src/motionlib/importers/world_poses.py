@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -12,7 +13,7 @@ from poselib.kinematics import local_rotations_from_world
 from poselib.rotations import angle_between, quat_apply_inverse, quat_normalize
 from poselib.skeleton import Skeleton
 
-__all__ = ["clip_from_world_poses"]
+__all__ = ["clip_from_world_poses", "recorded_offsets"]
 
 _RIGID = 2e-3
 """m that a body may move in its parent's frame before the skeleton counts as the wrong one"""
@@ -64,7 +65,7 @@ def clip_from_world_poses(
         fps=fps,
         body_names=skeleton.body_names,
         parents=skeleton.parents,
-        offsets=_offsets(path, skeleton, positions.double(), world),
+        offsets=recorded_offsets(path, skeleton, range(bodies), positions.double(), world),
         root_positions=positions[:, 0],
         local_rotations=local,
         source=source,
@@ -72,16 +73,32 @@ def clip_from_world_poses(
     )
 
 
-def _offsets(path: Path, skeleton: Skeleton, positions: Tensor, rotations: Tensor) -> Tensor:
-    """Each body's origin in its parent's frame `(B, 3)` m, the mean over time."""
-    parents = list(skeleton.parents[1:])
-    arms = quat_apply_inverse(rotations[:, parents], positions[:, 1:] - positions[:, parents])
-    offsets = arms.mean(dim=0)
-    drift = (arms - offsets).norm(dim=-1).amax(dim=0)
-    if len(drift) and float(drift.max()) > _RIGID:
-        worst = int(drift.argmax()) + 1
-        raise MotionError(
-            f"{path}: body {skeleton.body_names[worst]!r} moves by {1e3 * float(drift.max()):.3g} mm in the frame of "
-            f"{skeleton.body_names[skeleton.parents[worst]]!r}: the bodies are not those of {skeleton.name!r}"
-        )
-    return torch.cat([skeleton.offsets[:1].double(), offsets])
+def recorded_offsets(
+    path: Path, skeleton: Skeleton, bodies: Sequence[int], positions: Tensor, rotations: Tensor
+) -> Tensor:
+    """The offsets `(B, 3)` m of the character that was recorded: the mean of each body's origin in its parent's frame.
+
+    Args:
+        path: named in errors.
+        skeleton: B bodies; its own offsets stay where a body or its parent was not recorded.
+        bodies: the C recorded ones.
+        positions: `(T, C, 3)` m, world.
+        rotations: `(T, B, 4)`, world.
+
+    Raises:
+        MotionError: if a body moves in its parent's frame, so that the skeleton cannot be the right one.
+    """
+    column = {body: index for index, body in enumerate(bodies)}
+    offsets = skeleton.offsets.double().clone()
+    for body, parent in enumerate(skeleton.parents):
+        if body not in column or parent not in column:
+            continue
+        arm = quat_apply_inverse(rotations[:, parent], positions[:, column[body]] - positions[:, column[parent]])
+        offsets[body] = arm.mean(dim=0)
+        drift = float((arm - offsets[body]).norm(dim=-1).max())
+        if drift > _RIGID:
+            raise MotionError(
+                f"{path}: body {skeleton.body_names[body]!r} moves by {1e3 * drift:.3g} mm in the frame of "
+                f"{skeleton.body_names[parent]!r}: the bodies are not those of {skeleton.name!r}"
+            )
+    return offsets
