@@ -99,11 +99,11 @@ def test_smpl_samples_stand_where_their_originals_do(name):
 
 def test_there_and_back_is_the_same_motion():
     motion = sample("kick")
-    smpl = retargeted(motion, "smpl")
+    smpl = retargeted(motion, "smpl", ik=False)
     assert character_of(smpl) == "smpl"
     assert smpl.labels == motion.labels
     assert smpl.license == motion.license
-    back = retargeted(smpl, "amp")
+    back = retargeted(smpl, "amp", ik=False)
     assert character_of(back) == "amp"
     assert float(angle_between(back.local_rotations, motion.local_rotations).max()) < 0.02
     assert float((back.root_positions - motion.root_positions).norm(dim=-1).max()) < 0.02
@@ -114,7 +114,7 @@ def test_unknown_bodies_cannot_be_retargeted(make_motion):
     motion = make_motion()
     renamed = replace(motion, body_names=tuple(f"x{i}" for i in range(15)))
     assert character_of(renamed) is None
-    with pytest.raises(MotionError, match="no body map from"):
+    with pytest.raises(MotionError, match="found no bodies for .'left_hip'"):
         retargeted(renamed, "smpl")
-    with pytest.raises(MotionError, match="no body map from amp to 'dog'"):
+    with pytest.raises(MotionError, match="no built-in character 'dog'"):
         retargeted(motion, "dog")

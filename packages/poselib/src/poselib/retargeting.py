@@ -1,18 +1,25 @@
-"""Motion of one skeleton on another: rotations by a body map, the root by leg length, the floor by collision geometry.
+"""Motion of one skeleton on another: rotations by part, the root by leg length; robots by inverse kinematics.
 
-A body follows by how far its model has turned since rest: `R_target = D C Q_target` with the source's turn since rest
-`D = R_source Q_source^-1`, rest orientations `Q`, and a correction `C`, the shortest arc from the target's bone at rest
-to the source's (arms that hang at rest against arms stretched out). So both bones point the same way in every frame.
+A segment follows by how far its model has turned since it stood in its reference pose: `R_target = D C Q_target` with
+the source's turn `D = R_source Q_source^-1`, reference orientations `Q`, and a correction `C`, the shortest arc from
+the target's bone in its reference pose to the source's (arms that hang against arms stretched out). So both bones point
+the same way in every frame.
+
+Where a joint of the target is a row of hinges, as in robots, a doll with the same limbs but one joint per part is moved
+in this way, and inverse kinematics takes the robot's joints to where the doll's are.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from poselib.anatomy import Anatomy, Part
+from poselib.ik import Goals, Weights, solve_ik
 from poselib.kinematics import forward_kinematics, local_rotations_from_world
 from poselib.rotations import (
     quat_apply,
@@ -24,94 +31,43 @@ from poselib.rotations import (
     quat_normalize,
     slerp,
 )
-from poselib.skeleton import Skeleton
+from poselib.skeleton import Joint, Skeleton
 
-__all__ = ["AMP_TO_SMPL", "BODY_MAPS", "SMPL_TO_AMP", "BodyMap", "Link", "ground_shift", "rest_pose", "retarget"]
+__all__ = ["Transfer", "goals_of", "ground_shift", "retarget"]
 
 _NEAR_GROUND = 0.03
 """m above a clip's median lowest point; frames below count as on the ground"""
 _STRAIGHT = 0.03
 """sine of a bend at which the plane of two bones is half trusted"""
+_BONES = {"shoulder": "elbow", "elbow": "wrist", "hip": "knee", "knee": "ankle"}
+"""parts that are made parallel, with the next joint of the limb"""
+
+_BENDING = ("_knee", "_elbow")
+_POSITION_WEIGHTS = {"pelvis": 1.0, "wrist": 1.5, "elbow": 1.0, "knee": 1.0, "ankle": 2.0, "toe": 1.0, "head": 0.5}
+_ROTATION_WEIGHTS = {"pelvis": 0.5, "chest": 0.5, "head": 0.2, "ankle": 0.3, "toe": 0.1, "wrist": 0.1, "collar": 0.05}
+_OTHER_ROTATION = 0.05
+"""per rad, of segments whose joints have goals in position"""
+_FROM_REST = Weights(smooth=1e-3, keep=1e-2)
+"""for robots: from the rest pose to the motion, so changes are large and cost little"""
 
 
-@dataclass(frozen=True)
-class Link:
-    """Bodies of the target that follow one body of the source."""
+@dataclass(frozen=True, eq=False)
+class Transfer:
+    """A motion on the target, and where its parts should be."""
 
-    targets: tuple[str, ...]
-    """one body, or a chain from parent to child that shares the turn evenly"""
-    source: str
-    bone: tuple[str, str] | None = None
-    """(child of the last target, child of the source): the bones to these are made parallel; None: no correction"""
-
-
-@dataclass(frozen=True)
-class BodyMap:
-    """How a target skeleton follows a source skeleton. Bodies that no link names keep their rest pose."""
-
-    links: tuple[Link, ...]
-    """the root's first, parents before children"""
-    hips: tuple[tuple[str, str], tuple[str, str]]
-    """both thighs of the target and of the source; the points between them lie over each other"""
-    leg: tuple[tuple[str, ...], tuple[str, ...]]
-    """thigh, shin, foot of the target and of the source: the ratio of these lengths scales the root's path"""
-    feet: tuple[str, ...]
-    """bodies of the source that it stands on"""
-
-
-def _pairs(names: Sequence[tuple[str, str, str | None, str | None]]) -> tuple[Link, ...]:
-    return tuple(Link((t,), s, (tb, sb) if tb and sb else None) for t, s, tb, sb in names)
-
-
-def _limbs(smpl: str, amp: str) -> list[tuple[str, str, str | None, str | None]]:
-    """(SMPL body, AMP body, child of the one, child of the other) of one side."""
-    return [
-        (f"{smpl}_Hip", f"{amp}_thigh", f"{smpl}_Knee", f"{amp}_shin"),
-        (f"{smpl}_Knee", f"{amp}_shin", f"{smpl}_Ankle", f"{amp}_foot"),
-        (f"{smpl}_Ankle", f"{amp}_foot", None, None),
-        (f"{smpl}_Shoulder", f"{amp}_upper_arm", f"{smpl}_Elbow", f"{amp}_lower_arm"),
-        (f"{smpl}_Elbow", f"{amp}_lower_arm", f"{smpl}_Wrist", f"{amp}_hand"),
-    ]
-
-
-_LIMBS = [*_limbs("L", "left"), *_limbs("R", "right")]
-_SMPL_HIPS, _AMP_HIPS = ("L_Hip", "R_Hip"), ("left_thigh", "right_thigh")
-_SMPL_LEG, _AMP_LEG = ("L_Hip", "L_Knee", "L_Ankle"), ("left_thigh", "left_shin", "left_foot")
-
-AMP_TO_SMPL = BodyMap(
-    links=(
-        Link(("Pelvis",), "pelvis"),
-        Link(("Torso", "Spine", "Chest"), "torso"),
-        Link(("Neck", "Head"), "head"),
-        *_pairs(_LIMBS),
-    ),
-    hips=(_SMPL_HIPS, _AMP_HIPS),
-    leg=(_SMPL_LEG, _AMP_LEG),
-    feet=("left_foot", "right_foot"),
-)
-SMPL_TO_AMP = BodyMap(
-    links=(
-        Link(("pelvis",), "Pelvis"),
-        Link(("torso",), "Chest"),
-        Link(("head",), "Head"),
-        *_pairs([(amp, smpl, amp_bone, smpl_bone) for smpl, amp, smpl_bone, amp_bone in _LIMBS]),
-    ),
-    hips=(_AMP_HIPS, _SMPL_HIPS),
-    leg=(_AMP_LEG, _SMPL_LEG),
-    feet=("L_Ankle", "L_Toe", "R_Ankle", "R_Toe"),
-)
-BODY_MAPS = {("amp", "smpl"): AMP_TO_SMPL, ("smpl", "amp"): SMPL_TO_AMP}
-"""body maps between the built-in characters by (source, target)"""
-
-
-def rest_pose(skeleton: Skeleton) -> tuple[Tensor, Tensor]:
-    """World positions `(B, 3)` m and rotations `(B, 4)` with the root upright and every joint at rest."""
-    return forward_kinematics(skeleton, skeleton.offsets[0], quat_identity(skeleton.num_bodies))
+    root_positions: Tensor
+    """(T, 3) m"""
+    local_rotations: Tensor
+    """(T, B, 4)"""
+    positions: dict[str, Tensor]
+    """(T, 3) m, the joint of each part: the source's limbs at the target's lengths"""
+    rotations: dict[str, Tensor]
+    """(T, 4) of each part's segment"""
 
 
 def retarget(
-    body_map: BodyMap, source: Skeleton, target: Skeleton, root_positions: Tensor, local_rotations: Tensor
-) -> tuple[Tensor, Tensor]:
+    source: Anatomy, target: Anatomy, root_positions: Tensor, local_rotations: Tensor, *, fps: float = 30.0
+) -> Transfer:
     """Carry motion over to another skeleton.
 
     The hips' path is scaled by the ratio of the legs, heights from z = 0 included; `ground_shift` then puts the feet
@@ -119,29 +75,63 @@ def retarget(
     hinge there, so that both bones keep their directions.
 
     Args:
-        body_map: from `source` to `target`.
         source: B bodies.
         target: C bodies.
-        root_positions: `(..., 3)` m.
-        local_rotations: `(..., B, 4)`.
+        root_positions: `(T, 3)` m.
+        local_rotations: `(T, B, 4)`.
+        fps: frames per second; only robots' joints, which are solved for smoothly, ask for it.
 
     Returns:
-        Root positions `(..., 3)` and local rotations `(..., C, 4)` of the target.
-
-    Raises:
-        KeyError: naming a body of the map that a skeleton lacks.
+        The motion of the target with C bodies. Joint limits are kept only where joints are solved for.
     """
-    _, world = forward_kinematics(source, root_positions, local_rotations)
-    turns = _follow(body_map, source, target, world)
-    _, rest = rest_pose(target)
-    rotations = _bend_hinges(target, quat_multiply(turns, rest.to(turns)))
-    target_local = local_rotations_from_world(target, quat_normalize(rotations))
+    positions, world = forward_kinematics(source.skeleton, root_positions, local_rotations)
+    joints, segments = source.poses(positions, world)
+    scale = target.leg_length() / source.leg_length()
+    hips = scale * 0.5 * (joints["left_hip"] + joints["right_hip"])
+    doll = _doll(target) if _is_robot(target) else target
+    turns = _follow(source, doll, segments, world)
+    _, reference = forward_kinematics(doll.skeleton, torch.zeros(3), doll.reference)
+    rotations = _bend_hinges(doll.skeleton, quat_multiply(turns, reference.to(turns).expand_as(turns)))
+    local = local_rotations_from_world(doll.skeleton, quat_normalize(rotations))
+    standing, _ = doll.standing()
+    middle = quat_apply_inverse(doll.reference[0], 0.5 * (standing["left_hip"] + standing["right_hip"]))
+    root = hips - quat_apply(local[..., 0, :], middle.to(local))
+    goals, turned = doll.poses(*forward_kinematics(doll.skeleton, root, local))
+    if doll is target:
+        return Transfer(root, local, goals, turned)
+    _, stands = target.standing()
+    turned = {name: quat_multiply(turn, stands[name].to(turn).expand_as(turn)) for name, turn in turned.items()}
+    rest = quat_identity(len(root), target.skeleton.num_bodies).to(local)
+    rest[:, 0] = local[:, 0]
+    reach = goals_of(target, goals, turned)
+    solution = solve_ik(target.skeleton, root, rest, reach, fps=fps, weights=_FROM_REST, iterations=40)
+    return Transfer(solution.root_positions, solution.local_rotations, goals, turned)
 
-    target_hips, source_hips = body_map.hips
-    scale = _length(target, body_map.leg[0]) / _length(source, body_map.leg[1])
-    hips = root_positions + quat_apply(world[..., 0, :], _middle(source, source_hips).to(world))
-    root = scale * hips - quat_apply(target_local[..., 0, :], _middle(target, target_hips).to(world))
-    return root, target_local
+
+def goals_of(anatomy: Anatomy, positions: dict[str, Tensor], rotations: dict[str, Tensor]) -> Goals:
+    """Goals for inverse kinematics: joints of limbs in position, the trunk and the ends of limbs in rotation as well.
+
+    Args:
+        anatomy: of the skeleton that is to move.
+        positions: `(T, 3)` m of the joint of each part.
+        rotations: `(T, 4)` of its segment.
+    """
+    names = [name for name in anatomy.parts if name in positions]
+    kinds = [name.partition("_")[2] or name for name in names]
+    mere_points = [not anatomy.parts[name].joint for name in names]
+    return Goals(
+        bodies=[anatomy.parts[name].body for name in names],
+        points=torch.stack([anatomy.parts[name].point for name in names]),
+        positions=torch.stack([positions[name] for name in names], dim=1),
+        rotations=torch.stack([rotations[name] for name in names], dim=1),
+        position_weights=torch.tensor([_POSITION_WEIGHTS.get(kind, 0.0) for kind in kinds]),
+        rotation_weights=torch.tensor(
+            [
+                0.0 if mere else _ROTATION_WEIGHTS.get(kind, _OTHER_ROTATION)
+                for kind, mere in zip(kinds, mere_points, strict=True)
+            ]
+        ),
+    )
 
 
 def ground_shift(source_lowest: Tensor, target_lowest: Tensor, feet: Sequence[int]) -> float:
@@ -160,44 +150,122 @@ def ground_shift(source_lowest: Tensor, target_lowest: Tensor, feet: Sequence[in
     return float((source - target)[standing if bool(standing.any()) else grounded].median())
 
 
+# --- the doll --------------------------------------------------------------------------------------------------------
+
+
+def _is_robot(target: Anatomy) -> bool:
+    """Whether other joints than knees and elbows are hinges."""
+    bending = {part.body for name, part in target.parts.items() if name.endswith(_BENDING)}
+    return any(joint.kind == "hinge" and body not in bending for body, joint in enumerate(target.skeleton.joints))
+
+
+def _doll(target: Anatomy) -> Anatomy:
+    """A skeleton of the parts alone, one joint each, with the limbs of the target; named by part, at rest upright."""
+    joints, segments = target.standing()
+    names = list(target.parts)
+    above = [target.above(name) for name in names]
+    offsets = [joints[n] - joints[over] if over else joints[n] for n, over in zip(names, above, strict=True)]
+    skeleton = Skeleton(
+        name=f"{target.skeleton.name}'s doll",
+        body_names=tuple(names),
+        parents=tuple(-1 if over is None else names.index(over) for over in above),
+        offsets=torch.stack(offsets),
+        rest_rotations=quat_identity(len(names)),
+        joints=tuple(_doll_joint(target, name, segments[name]) for name in names),
+    )
+    parts = {name: Part(body, torch.zeros(3), (body,)) for body, name in enumerate(names)}
+    return Anatomy(skeleton, parts, quat_identity(len(names)))
+
+
+def _doll_joint(target: Anatomy, name: str, segment: Tensor) -> Joint:
+    """Hinges at knees and elbows, balls elsewhere. Its limits are never asked for."""
+    if name == "pelvis":
+        return Joint("fixed", (), (), (), ())
+    joint = target.skeleton.joints[target.parts[name].body]
+    if name.endswith(_BENDING) and joint.kind == "hinge":
+        x, y, z = quat_apply(segment, torch.tensor(joint.axes[0])).tolist()
+        return Joint("hinge", (name,), ((x, y, z),), joint.lower, joint.upper)
+    axes = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+    return Joint("ball", tuple(f"{name}_{axis}" for axis in "xyz"), axes, (-math.pi,) * 3, (math.pi,) * 3)
+
+
 # --- rotations -------------------------------------------------------------------------------------------------------
 
 
-def _follow(body_map: BodyMap, source: Skeleton, target: Skeleton, world: Tensor) -> Tensor:
-    """Turn since rest of every body of the target, `(..., C, 4)`, corrections included."""
-    _, source_rest = rest_pose(source)
-    since_rest = quat_multiply(world, quat_conjugate(source_rest.to(world)))
-    turns: dict[int, Tensor] = {}
-    shared: dict[int, tuple[Link, int]] = {}
-    for link in body_map.links:
-        shared |= {body: (link, i + 1) for i, body in enumerate(target.body_indices(link.targets))}
-    for body, parent in enumerate(target.parents):
-        if body not in shared:
-            turns[body] = turns[parent] if parent >= 0 else quat_identity(*world.shape[:-2]).to(world)
+def _follow(source: Anatomy, target: Anatomy, segments: dict[str, Tensor], world: Tensor) -> Tensor:
+    """Turn since the reference pose of every body of the target, `(T, C, 4)`, corrections included.
+
+    Bodies that are no part share the turn of the spine or neck they belong to, or follow a body of the same name (a
+    finger), or move with their parent.
+    """
+    _, stood = source.standing()
+    _, stood_bodies = forward_kinematics(source.skeleton, torch.zeros(3), source.reference)
+    names = source.skeleton.body_names
+    by_part = _corrections(source, target)
+    by_body = {part.body: by_part[name] for name, part in target.parts.items() if name in source.parts}
+    of_parts = {
+        part.body: _turned(segments[name], stood[name], by_part[name])
+        for name, part in target.parts.items()
+        if name in source.parts
+    }
+    shares = _shares(source, target)
+    turns: list[Tensor] = []
+    for body, parent in enumerate(target.skeleton.parents):
+        name = target.skeleton.body_names[body]
+        correction = by_body.setdefault(body, by_body[parent] if parent >= 0 else quat_identity())
+        if body in of_parts:
+            turns.append(of_parts[body])
+        elif body in shares:
+            start, end, share = shares[body]
+            turns.append(slerp(of_parts[start], of_parts[end], torch.tensor(share).to(world)))
+        elif name in names:
+            turns.append(_turned(world[..., names.index(name), :], stood_bodies[names.index(name)], correction))
+        else:
+            turns.append(turns[parent] if parent >= 0 else quat_identity(len(world)).to(world))
+    return torch.stack(turns, dim=-2)
+
+
+def _turned(rotation: Tensor, stood: Tensor, correction: Tensor) -> Tensor:
+    """`rotation stood^-1 correction`, `(T, 4)`."""
+    fixed = quat_multiply(quat_conjugate(stood), correction)
+    return quat_multiply(rotation, fixed.to(rotation).expand_as(rotation))
+
+
+def _shares(source: Anatomy, target: Anatomy) -> dict[int, tuple[int, int, float]]:
+    """Bodies of spine and neck between two parts: (body above, body at the end, share of the turn between them).
+
+    A chain that the source has under the same names is left out.
+    """
+    shares: dict[int, tuple[int, int, float]] = {}
+    for end in ("chest", "head"):
+        above = target.above(end) if end in target.parts and end in source.parts else None
+        if above is None:
             continue
-        link, position = shared[body]
-        turn = since_rest[..., source.body_indices([link.source])[0], :]
-        if link.bone is not None:
-            turn = quat_multiply(turn, _correction(link, source, target).to(turn).expand_as(turn))
-        if len(link.targets) > 1:
-            above = turns[target.parents[target.body_indices(link.targets)[0]]]
-            turn = slerp(above, turn, torch.tensor(position / len(link.targets)).to(turn))
-        turns[body] = turn
-    return torch.stack([turns[body] for body in range(target.num_bodies)], dim=-2)
+        chain = [target.parts[end].body]
+        while chain[0] != target.parts[above].body:
+            chain.insert(0, target.skeleton.parents[chain[0]])
+        if not all(target.skeleton.body_names[body] in source.skeleton.body_names for body in chain[1:-1]):
+            shares |= {body: (chain[0], chain[-1], i / (len(chain) - 1)) for i, body in enumerate(chain[1:-1], 1)}
+    return shares
 
 
-def _correction(link: Link, source: Skeleton, target: Skeleton) -> Tensor:
-    """Shortest arc `(4,)` from the target's bone at rest to the source's, in the world."""
-    assert link.bone is not None
-    a = _bone(target, link.targets[-1], link.bone[0])
-    b = _bone(source, link.source, link.bone[1])
-    return quat_normalize(torch.cat([torch.linalg.cross(a, b), (1.0 + a @ b).reshape(1)]))
-
-
-def _bone(skeleton: Skeleton, body: str, child: str) -> Tensor:
-    positions, _ = rest_pose(skeleton)
-    start, end = skeleton.body_indices([body, child])
-    return torch.nn.functional.normalize(positions[end] - positions[start], dim=0)
+def _corrections(source: Anatomy, target: Anatomy) -> dict[str, Tensor]:
+    """Turn `(4,)` of each part of the target that makes its bones in the reference pose parallel to the source's."""
+    ours, theirs = target.standing()[0], source.standing()[0]
+    result: dict[str, Tensor] = {}
+    for part in target.parts:
+        side, _, kind = part.partition("_")
+        above = target.above(part)
+        limb = kind in (*_BONES, "wrist") and above is not None and kind not in ("shoulder", "hip")
+        inherited = result[above] if limb and above is not None else quat_identity()
+        end = f"{side}_{_BONES.get(kind, '')}"
+        if end in ours and end in theirs and part in theirs:
+            bone = torch.nn.functional.normalize(quat_apply(inherited, ours[end] - ours[part]), dim=0)
+            wanted = torch.nn.functional.normalize(theirs[end] - theirs[part], dim=0)
+            arc = torch.cat([torch.linalg.cross(bone, wanted), (1.0 + bone @ wanted).reshape(1)])
+            inherited = quat_multiply(quat_normalize(arc), inherited)
+        result[part] = inherited
+    return result
 
 
 def _bend_hinges(skeleton: Skeleton, rotations: Tensor) -> Tensor:
@@ -233,15 +301,3 @@ def _signed_angle(start: Tensor, end: Tensor, axis: Tensor) -> Tensor:
     end = end - (end * axis).sum(-1, keepdim=True) * axis
     sine = (torch.linalg.cross(start, end, dim=-1) * axis).sum(-1)
     return torch.atan2(sine, (start * end).sum(-1))
-
-
-# --- sizes -----------------------------------------------------------------------------------------------------------
-
-
-def _length(skeleton: Skeleton, chain: Sequence[str]) -> float:
-    return float(sum(skeleton.offsets[b].norm() for b in skeleton.body_indices(chain[1:])))
-
-
-def _middle(skeleton: Skeleton, hips: tuple[str, str]) -> Tensor:
-    """Point between the hips `(3,)` m in the root's frame; the thighs hang on the root."""
-    return skeleton.offsets[skeleton.body_indices(hips)].mean(dim=0)

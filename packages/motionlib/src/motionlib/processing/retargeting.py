@@ -1,16 +1,43 @@
-"""Clips of one built-in character on another."""
+"""Clips on other characters: rotations first, then inverse kinematics that puts feet, joints and floor right."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
 from motionlib.motion import Motion, MotionError
+from motionlib.processing.quality import Quality, quality
+from motionlib.processing.stance import foot_bodies, foot_points, stance_of
 from poselib import models
-from poselib.retargeting import BODY_MAPS, ground_shift, retarget
+from poselib.anatomy import Anatomy, AnatomyError, anatomy_of
+from poselib.ground import CollisionPoints, height_offset
+from poselib.ik import Ground, Weights, solve_ik
+from poselib.kinematics import forward_kinematics
+from poselib.retargeting import Transfer, goals_of, ground_shift, retarget
+from poselib.rotations import quat_apply, quat_identity
+from poselib.skeleton import Joint, Skeleton
 
-__all__ = ["character_of", "retargeted"]
+__all__ = ["RetargetReport", "character_of", "cleaned", "retargeted", "retargeted_with_report", "skeleton_of"]
+
+_USUAL_HEIGHT = 0.4
+"""quantile over frames of the lowest height that goes to the ground where the source has no geometry to compare with"""
+_SOLE = (0.01, 0.03)
+"""m above a foot's lowest point: below the first a point stands with the foot, above the second it does not"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetargetReport:
+    """What became of a clip."""
+
+    source: Quality
+    """of the clip that was given"""
+    transferred: Quality
+    """after rotation transfer, before inverse kinematics"""
+    result: Quality
+    """of the clip that was returned"""
 
 
 def character_of(motion: Motion) -> str | None:
@@ -19,33 +46,158 @@ def character_of(motion: Motion) -> str | None:
     return next((name for name in sorted(models.MODELS) if set(models.skeleton(name).body_names) == names), None)
 
 
-def retargeted(motion: Motion, character: str) -> Motion:
-    """The clip on another built-in character, standing on the ground as the original does.
+def skeleton_of(motion: Motion) -> Skeleton:
+    """The built-in character's skeleton, or one of ball joints with the clip's own tree."""
+    character = character_of(motion)
+    if character is not None:
+        return models.skeleton(character)
+    axes = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+    pi = torch.pi
+    balls = tuple(
+        Joint("ball", tuple(f"{name}_{axis}" for axis in "xyz"), axes, (-pi,) * 3, (pi,) * 3)
+        for name in motion.body_names[1:]
+    )
+    rest = quat_identity(len(motion.body_names))
+    fixed = Joint("fixed", (), (), (), ())
+    return Skeleton(motion.name, motion.body_names, motion.parents, motion.offsets, rest, (fixed, *balls))
+
+
+def retargeted(motion: Motion, character: str, *, ik: bool = True, bodies: Mapping[str, str] | None = None) -> Motion:
+    """The clip on a built-in character, standing on the ground as the original does.
+
+    Args:
+        motion: of any skeleton in which a person is recognised (`poselib.anatomy`). A clip of that very character is
+            returned as it is; see `cleaned`.
+        character: name of a built-in character.
+        ik: whether inverse kinematics follow the transfer of rotations: feet that stand do not slide, nothing sinks
+            into the ground, joints keep to their limits.
+        bodies: names of the clip's bodies by part, where they are unusual.
 
     Raises:
-        MotionError: if there is no way from the clip's bodies to that character.
+        MotionError: if there is no such character, or no person in the clip.
     """
-    found = character_of(motion)
-    if found == character:
-        return motion
-    if found is None or (found, character) not in BODY_MAPS:
-        raise MotionError(
-            f"clip {motion.name!r}: no body map from {found or list(motion.body_names)} to {character!r}; "
-            f"there are {sorted(BODY_MAPS)}"
-        )
-    source, target = models.skeleton(found), models.skeleton(character)
-    motion = motion.for_skeleton(source)
-    body_map = BODY_MAPS[found, character]
-    root, local = retarget(body_map, source, target, motion.root_positions, motion.local_rotations)
-    result = replace(
+    return motion if character_of(motion) == character else _retargeted(motion, character, ik, bodies)[0]
+
+
+def retargeted_with_report(
+    motion: Motion, character: str, *, ik: bool = True, bodies: Mapping[str, str] | None = None
+) -> tuple[Motion, RetargetReport]:
+    """As `retargeted`, with numbers; a clip of that very character is cleaned. Stances are those of the source."""
+    result, transferred, transfer, stance = _retargeted(motion, character, ik, bodies)
+    target = anatomy_of(models.skeleton(character))
+    source = skeleton_of(motion)
+    error = _key_point_error(result, target, transfer)
+    return result, RetargetReport(
+        source=quality(motion, source, stance=stance),
+        transferred=quality(transferred, target.skeleton, stance=stance),
+        result=quality(result, target.skeleton, stance=stance, key_point_error=error),
+    )
+
+
+def cleaned(motion: Motion, character: str) -> Motion:
+    """A clip of a built-in character with its feet, joints and heights put right by inverse kinematics."""
+    if character_of(motion) != character:
+        raise MotionError(f"clip {motion.name!r} is not of {character!r} but {character_of(motion)}; use retargeted")
+    return _retargeted(motion, character, True, None)[0]
+
+
+def _retargeted(
+    motion: Motion, character: str, ik: bool, bodies: Mapping[str, str] | None
+) -> tuple[Motion, Motion, Transfer, Tensor]:
+    """The result, the mere transfer, its goals, and the source's stances `(T, 2)`."""
+    if character not in models.MODELS:
+        raise MotionError(f"no built-in character {character!r}; there are {sorted(models.MODELS)}")
+    skeleton, target = skeleton_of(motion), anatomy_of(models.skeleton(character))
+    motion = motion.for_skeleton(skeleton)
+    try:
+        source = anatomy_of(skeleton, bodies=bodies, poses=motion.local_rotations)
+    except AnatomyError as error:
+        raise MotionError(f"clip {motion.name!r}: {error}") from error
+    points = models.collision_points(skeleton.name) if skeleton.name in models.MODELS else None
+    stance = stance_of(foot_points(motion, source, points), motion.fps)
+    transfer = _transfer(motion, source, target)
+    transferred = _clip(motion, target.skeleton, transfer.root_positions, transfer.local_rotations)
+    transfer = _on_the_ground(transfer, motion, source, points, transferred, target)
+    transferred = replace(transferred, root_positions=transfer.root_positions)
+    if not ik:
+        return transferred, transferred, transfer, stance
+    geometry = models.collision_points(character)
+    standing = _standing_points(transferred, target, geometry, stance)
+    goals = goals_of(target, transfer.positions, transfer.rotations)
+    solution = solve_ik(
+        target.skeleton,
+        transfer.root_positions,
+        transfer.local_rotations,
+        goals,
+        fps=motion.fps,
+        ground=Ground(geometry, standing),
+        weights=Weights(),
+    )
+    result = _clip(motion, target.skeleton, solution.root_positions, solution.local_rotations)
+    return result, transferred, transfer, stance
+
+
+def _transfer(motion: Motion, source: Anatomy, target: Anatomy) -> Transfer:
+    if source.skeleton is target.skeleton:
+        poses = forward_kinematics(source.skeleton, motion.root_positions, motion.local_rotations)
+        return Transfer(motion.root_positions, motion.local_rotations, *source.poses(*poses))
+    return retarget(source, target, motion.root_positions, motion.local_rotations, fps=motion.fps)
+
+
+def _clip(motion: Motion, skeleton: Skeleton, root: Tensor, local: Tensor) -> Motion:
+    return replace(
         motion,
-        body_names=target.body_names,
-        parents=target.parents,
-        offsets=target.offsets,
+        body_names=skeleton.body_names,
+        parents=skeleton.parents,
+        offsets=skeleton.offsets,
         root_positions=root,
         local_rotations=local,
     )
-    before = models.collision_points(found).lowest(*motion.world_poses(source))
-    after = models.collision_points(character).lowest(*result.world_poses(target))
-    shift = ground_shift(before, after, source.body_indices(body_map.feet))
-    return replace(result, root_positions=root + torch.tensor([0.0, 0.0, shift]))
+
+
+def _on_the_ground(
+    transfer: Transfer,
+    motion: Motion,
+    source: Anatomy,
+    points: CollisionPoints | None,
+    transferred: Motion,
+    target: Anatomy,
+) -> Transfer:
+    """The same, raised so that the target stands as its source does."""
+    if source.skeleton is target.skeleton:
+        return transfer
+    geometry = models.collision_points(target.skeleton.name)
+    after = geometry.lowest(*transferred.world_poses(target.skeleton))
+    if points is None:
+        raised = -height_offset(after, _USUAL_HEIGHT)
+    else:
+        before = points.lowest(*motion.world_poses(source.skeleton))
+        raised = ground_shift(before, after, [b for side in ("left", "right") for b in foot_bodies(source, side)])
+    up = torch.tensor([0.0, 0.0, raised])
+    return replace(
+        transfer,
+        root_positions=transfer.root_positions + up,
+        positions={part: position + up for part, position in transfer.positions.items()},
+    )
+
+
+def _standing_points(motion: Motion, anatomy: Anatomy, points: CollisionPoints, stance: Tensor) -> Tensor:
+    """How firmly each collision point stands, `(T, P)`: the lower ones of a foot in stance."""
+    positions, rotations = motion.world_poses(anatomy.skeleton)
+    placed = positions[:, points.bodies] + quat_apply(rotations[:, points.bodies], points.points)
+    heights = placed[..., 2] - points.radii
+    result = torch.zeros_like(heights)
+    low, high = _SOLE
+    for side, stands in zip(("left", "right"), stance.unbind(-1), strict=True):
+        bodies = foot_bodies(anatomy, side)
+        rows = [i for i, body in enumerate(points.bodies) if body in bodies]
+        above = heights[:, rows] - heights[:, rows].amin(dim=-1, keepdim=True)
+        result[:, rows] = ((high - above) / (high - low)).clamp(0.0, 1.0) * stands[:, None]
+    return result
+
+
+def _key_point_error(motion: Motion, anatomy: Anatomy, transfer: Transfer) -> float:
+    """Distance of joints and their goals in mm, mean over joints and frames."""
+    joints, _ = anatomy.poses(*motion.world_poses(anatomy.skeleton))
+    gaps = [(joints[part] - transfer.positions[part]).norm(dim=-1) for part in transfer.positions]
+    return 1000.0 * float(torch.stack(gaps).mean())

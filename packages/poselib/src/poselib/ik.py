@@ -1,0 +1,352 @@
+"""Inverse kinematics of whole clips: damped least squares (Levenberg-Marquardt) over all frames at once.
+
+Bodies are drawn to goals in position and orientation; joints keep to their limits; points in stance neither slide nor
+leave the ground, and nothing sinks into it; corrections to the given motion change smoothly over time. Sliding and
+smoothness tie neighbouring frames together, so the normal equations are block tridiagonal and one sweep over the frames
+solves them. Jacobians are analytic (`poselib.jacobians`): one batched product for all frames, several hundred times
+faster than a call of MuJoCo's `mj_jac` for each frame and point, and free of a compiled model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from poselib.ground import CollisionPoints
+from poselib.jacobians import Turns, coordinate_jacobian, moved, turns_of
+from poselib.kinematics import forward_kinematics
+from poselib.rotations import exp_map_from_quat, quat_apply, quat_conjugate, quat_multiply
+from poselib.skeleton import Skeleton
+
+__all__ = ["Goals", "Ground", "Solution", "Weights", "solve_ik"]
+
+_LIMIT_MARGIN = 0.01
+"""rad inside its limits that a joint is held"""
+_LOWEST = 12
+"""points per frame that are kept out of the ground; the others lie higher"""
+_DAMPING = (1e-6, 1e6)
+"""range of the damping; above it no step lowers the cost any more"""
+
+
+@dataclass(frozen=True, eq=False)
+class Goals:
+    """Where points of bodies, and how bodies, should be in the world."""
+
+    bodies: list[int]
+    """K indices"""
+    points: Tensor
+    """(K, 3) m in the bodies' frames"""
+    positions: Tensor
+    """(T, K, 3) m"""
+    rotations: Tensor
+    """(T, K, 4)"""
+    position_weights: Tensor
+    """(K,) per m"""
+    rotation_weights: Tensor
+    """(K,) per rad"""
+
+
+@dataclass(frozen=True, eq=False)
+class Ground:
+    """The floor z = 0, and what of the collision geometry stands on it."""
+
+    points: CollisionPoints
+    """P points"""
+    stance: Tensor
+    """(T, P) how firmly each point stands, 0 to 1"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """What a residual counts in the sum of squares, per frame."""
+
+    slide: float = 2.0
+    """per m/s of a point in stance"""
+    touch: float = 10.0
+    """per m that a point in stance is above or below the ground"""
+    sink: float = 60.0
+    """per m that any point is below the ground"""
+    limit: float = 10.0
+    """per rad beyond a joint's limit"""
+    smooth: float = 0.05
+    """per m/s and rad/s at which the correction of the given motion changes"""
+    keep: float = 0.01
+    """per m and rad of correction"""
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """The motion that was found."""
+
+    root_positions: Tensor
+    """(T, 3) m"""
+    local_rotations: Tensor
+    """(T, B, 4); joint coordinates lie within their limits"""
+    costs: list[float]
+    """weighted sum of squares before the first and after each step that was taken"""
+
+
+def solve_ik(
+    skeleton: Skeleton,
+    root_positions: Tensor,
+    local_rotations: Tensor,
+    goals: Goals,
+    *,
+    fps: float = 30.0,
+    ground: Ground | None = None,
+    weights: Weights | None = None,
+    iterations: int = 20,
+    tolerance: float = 1e-3,
+) -> Solution:
+    """Change a motion so that it meets its goals.
+
+    Args:
+        skeleton: B bodies, D degrees of freedom.
+        root_positions: `(T, 3)` m, where to start. T = 1 solves a single pose.
+        local_rotations: `(T, B, 4)`, likewise. Corrections are counted from here.
+        goals: for K bodies.
+        fps: frames per second; speeds are seen through it.
+        ground: the floor, or None for a character in the air.
+        weights: of what is asked for beside the goals.
+        iterations: at most so many steps.
+        tolerance: the relative gain of a step below which it is the last one.
+
+    Returns:
+        The motion, in the floating type that was given; joints that no goal nor the ground moves stay as they are.
+    """
+    problem = _Problem(skeleton, root_positions.double(), local_rotations.double(), goals, fps, ground, weights)
+    pose = problem.pose(problem.root, problem.local)
+    costs, damping = [problem.cost(pose)], 1e-4
+    for _ in range(iterations):
+        system = problem.system(pose)
+        while damping <= _DAMPING[1]:
+            root, local = moved(skeleton, pose.root, pose.local, problem.widened(system.step(damping)))
+            trial = problem.pose(root, local)
+            cost = problem.cost(trial)
+            if cost < costs[-1]:
+                break
+            damping *= 8.0
+        else:
+            break
+        pose, damping = trial, max(damping / 4.0, _DAMPING[0])
+        costs.append(cost)
+        if costs[-2] - cost < tolerance * cost:
+            break
+    local = _within_limits(skeleton, pose.local)
+    return Solution(pose.root.to(root_positions), local.to(local_rotations), costs)
+
+
+def _within_limits(skeleton: Skeleton, local: Tensor) -> Tensor:
+    """Local rotations `(T, B, 4)` with joint coordinates cut to their limits; other joints are not touched."""
+    dofs = skeleton.dofs_from_local_rotations(local)
+    low, high = skeleton.dof_limits.to(local).unbind(-1)
+    cut = skeleton.local_rotations_from_dofs(dofs.clamp(low, high), local[:, 0])
+    over = (dofs < low) | (dofs > high)
+    bodies = skeleton.tables(local).dof_bodies[over.any(dim=0)].unique()
+    return local.index_copy(1, bodies, cut[:, bodies])
+
+
+@dataclass(frozen=True, eq=False)
+class _Pose:
+    root: Tensor
+    local: Tensor
+    positions: Tensor
+    rotations: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class _Term:
+    """One kind of residual; the Jacobian is worked out only where it is needed."""
+
+    residual: Tensor
+    """(T, R), or (T - 1, R) between neighbouring frames"""
+    jacobian: Callable[[Turns], Tensor]
+    """to (T, R, 6 + D)"""
+    pairs: Tensor | None = None
+    """(T - 1, R) weights if the residual is `pairs * (value[t + 1] - value[t])`; the Jacobian is then that of value"""
+
+
+@dataclass(eq=False)
+class _System:
+    """Block tridiagonal normal equations in N columns."""
+
+    diagonal: Tensor
+    """(T, N, N)"""
+    below: Tensor
+    """(T - 1, N, N) block of frame t + 1 (rows) and t (columns)"""
+    gradient: Tensor
+    """(T, N)"""
+
+    def add(self, term: _Term, jacobian: Tensor) -> None:
+        """Add a term; its Jacobian has N columns."""
+        if term.pairs is None:
+            self.diagonal += jacobian.mT @ jacobian
+            self.gradient += (jacobian.mT @ term.residual[..., None])[..., 0]
+            return
+        before, after = term.pairs[..., None] * jacobian[:-1], term.pairs[..., None] * jacobian[1:]
+        self.diagonal[:-1] += before.mT @ before
+        self.diagonal[1:] += after.mT @ after
+        self.below -= after.mT @ before
+        self.gradient[:-1] -= (before.mT @ term.residual[..., None])[..., 0]
+        self.gradient[1:] += (after.mT @ term.residual[..., None])[..., 0]
+
+    def add_smoothness(self, deviation: Tensor, change: float, keep: float) -> None:
+        """Add the size of the correction `(T, N)` and, weighted by `change`, its difference from frame to frame."""
+        columns = self.diagonal.diagonal(dim1=-2, dim2=-1)
+        columns += keep**2
+        self.gradient += keep**2 * deviation
+        step = change**2 * deviation.diff(dim=0)
+        columns[:-1] += change**2
+        columns[1:] += change**2
+        self.below.diagonal(dim1=-2, dim2=-1).sub_(change**2)
+        self.gradient[:-1] -= step
+        self.gradient[1:] += step
+
+    def step(self, damping: float) -> Tensor:
+        """The damped Gauss-Newton step `(T, N)`, by a block Cholesky factorisation along the frames."""
+        frames, size = self.gradient.shape
+        damped = self.diagonal + damping * torch.eye(size).to(self.diagonal)
+        factors, links, values = [], [], []
+        block, value = damped[0], -self.gradient[0]
+        for t in range(frames):
+            factor = torch.linalg.cholesky(block)
+            values.append(torch.linalg.solve_triangular(factor, value[:, None], upper=False))
+            factors.append(factor)
+            if t + 1 < frames:
+                links.append(torch.linalg.solve_triangular(factor, self.below[t].T, upper=False))
+                block = damped[t + 1] - links[t].T @ links[t]
+                value = -self.gradient[t + 1] - (links[t].T @ values[t])[:, 0]
+        steps = [torch.linalg.solve_triangular(factors[-1].T, values[-1], upper=True)]
+        for t in range(frames - 2, -1, -1):
+            steps.append(torch.linalg.solve_triangular(factors[t].T, values[t] - links[t] @ steps[-1], upper=True))
+        return torch.stack(steps[::-1])[..., 0]
+
+
+@dataclass(eq=False)
+class _Problem:
+    """All residuals of one clip."""
+
+    skeleton: Skeleton
+    root: Tensor
+    local: Tensor
+    goals: Goals
+    fps: float
+    ground: Ground | None
+    given_weights: Weights | None
+    columns: Tensor = field(init=False)
+    """(N,) the columns that may change"""
+
+    def __post_init__(self) -> None:
+        self.weights = self.given_weights or Weights()
+        turns = turns_of(self.skeleton, *forward_kinematics(self.skeleton, self.root[:1], self.local[:1]))
+        moves = turns.moves[self.goals.bodies]
+        if self.ground is not None:
+            standing = (self.ground.stance > 0).any(dim=0).nonzero()[:, 0]
+            self.standing, self.stance = standing, self.ground.stance[:, standing].double()
+            self.point_bodies = torch.tensor(self.ground.points.bodies)
+            moves = torch.cat([moves, turns.moves[self.point_bodies[standing]]])
+        free = (moves > 0).any(dim=0)
+        free[:3] = True
+        self.columns = torch.cat([torch.arange(3), 3 + free.nonzero()[:, 0]])
+
+    def pose(self, root: Tensor, local: Tensor) -> _Pose:
+        """With the poses of all bodies."""
+        return _Pose(root, local, *forward_kinematics(self.skeleton, root, local))
+
+    def widened(self, step: Tensor) -> Tensor:
+        """A step in the free columns `(T, N)` as one in all `(T, 6 + D)`."""
+        return step.new_zeros(len(step), 6 + self.skeleton.num_dofs).index_copy(1, self.columns, step)
+
+    def deviation(self, pose: _Pose) -> Tensor:
+        """The correction so far, `(T, N)`."""
+        turned = exp_map_from_quat(quat_multiply(quat_conjugate(self.local), pose.local))
+        dofs = self.skeleton.dof_velocities_from_joint_velocities(turned)
+        return torch.cat([pose.root - self.root, turned[:, 0], dofs], dim=-1)[:, self.columns]
+
+    def terms(self, pose: _Pose) -> list[_Term]:
+        """All but the smoothness."""
+        return [*self._goal_terms(pose), self._limit_term(pose), *self._ground_terms(pose)]
+
+    def cost(self, pose: _Pose) -> float:
+        """Weighted sum of squares."""
+        deviation, weights = self.deviation(pose), self.weights
+        squares = [term.residual.square().sum() for term in self.terms(pose)]
+        squares.append((weights.keep * deviation).square().sum())
+        squares.append((weights.smooth * self.fps * deviation.diff(dim=0)).square().sum())
+        return float(torch.stack(squares).sum())
+
+    def system(self, pose: _Pose) -> _System:
+        """Normal equations at a pose."""
+        frames, size = len(self.root), len(self.columns)
+        zeros = self.root.new_zeros
+        system = _System(zeros(frames, size, size), zeros(max(frames - 1, 0), size, size), zeros(frames, size))
+        turns = turns_of(self.skeleton, pose.positions, pose.rotations)
+        for term in self.terms(pose):
+            system.add(term, term.jacobian(turns)[..., self.columns])
+        system.add_smoothness(self.deviation(pose), self.weights.smooth * self.fps, self.weights.keep)
+        return system
+
+    def _goal_terms(self, pose: _Pose) -> list[_Term]:
+        goals = self.goals
+        bodies = torch.tensor(goals.bodies)
+        rotations = pose.rotations[:, bodies]
+        points = pose.positions[:, bodies] + quat_apply(rotations, goals.points.to(rotations))
+        turns = exp_map_from_quat(quat_multiply(rotations, quat_conjugate(goals.rotations.to(rotations))))
+        near = goals.position_weights.double()[:, None]
+        aligned = goals.rotation_weights.double()[:, None]
+        return [
+            _Term(
+                (near * (points - goals.positions.to(points))).flatten(1),
+                lambda axes: (near[..., None] * axes.of_points(bodies, points)).flatten(1, 2),
+            ),
+            _Term(
+                (aligned * turns).flatten(1),
+                lambda axes: (aligned[..., None] * axes.of_bodies(bodies)).flatten(1, 2),
+            ),
+        ]
+
+    def _limit_term(self, pose: _Pose) -> _Term:
+        weight = self.weights.limit
+        dofs = self.skeleton.dofs_from_local_rotations(pose.local)
+        low, high = self.skeleton.dof_limits.to(dofs).unbind(-1)
+        margin = torch.minimum(torch.full_like(low, _LIMIT_MARGIN), 0.1 * (high - low))
+        over = (dofs - high + margin).clamp_min(0.0) - (low + margin - dofs).clamp_min(0.0)
+
+        def jacobian(_: Turns) -> Tensor:
+            rows = weight * (over != 0).to(dofs)[..., None] * coordinate_jacobian(self.skeleton, pose.local)
+            return torch.cat([rows.new_zeros(*rows.shape[:-1], 6), rows], dim=-1)
+
+        return _Term(weight * over, jacobian)
+
+    def _ground_terms(self, pose: _Pose) -> list[_Term]:
+        if self.ground is None:
+            return []
+        geometry, weights = self.ground.points, self.weights
+        local = geometry.points.to(pose.positions)
+        points = pose.positions[:, self.point_bodies] + quat_apply(pose.rotations[:, self.point_bodies], local)
+        heights = points[..., 2] - geometry.radii.to(points)
+        low, rows = heights.topk(min(_LOWEST, heights.shape[1]), largest=False)
+        sunk = weights.sink * (low < 0).to(low)
+        lowest = torch.take_along_dim(points, rows[..., None], dim=1)
+        under, standing, bodies = self.point_bodies[rows], self.standing, self.point_bodies[self.standing]
+        touch = weights.touch * self.stance
+        both = weights.slide * self.fps * torch.minimum(self.stance[1:], self.stance[:-1])
+        slide = both.repeat_interleave(2, dim=-1)
+        planar = points[:, standing, :2].flatten(1)
+        return [
+            _Term(
+                sunk * low, lambda axes: sunk[..., None] * axes.of_points(self.point_bodies[rows], lowest)[..., 2, :]
+            ),
+            _Term(
+                touch * heights[:, standing],
+                lambda axes: touch[..., None] * axes.of_points(bodies, points[:, standing])[..., 2, :],
+            ),
+            _Term(
+                slide * planar.diff(dim=0),
+                lambda axes: axes.of_points(bodies, points[:, standing])[..., :2, :].flatten(1, 2),
+                slide,
+            ),
+        ]
