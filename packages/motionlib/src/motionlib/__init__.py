@@ -1,9 +1,10 @@
 """Motion clips in, batched reference states out.
 
 `Motion` is one clip, `load` reads one from a file of any known format, `load_all` those of a file of many, `MotionLib`
-packs many and answers queries.
+packs many and answers queries. `Dataset` lists files with their parts and captions.
 """
 
+from motionlib.datasets import Dataset
 from motionlib.importers import load, load_all
 from motionlib.library import BodyState, MotionLib, MotionState
 from motionlib.motion import Motion, MotionError
@@ -11,6 +12,7 @@ from motionlib.samples import sample_names, sample_path
 
 __all__ = [
     "BodyState",
+    "Dataset",
     "Motion",
     "MotionError",
     "MotionLib",
