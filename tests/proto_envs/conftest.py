@@ -97,6 +97,7 @@ def resting() -> Callable[..., ResetState]:
         return ResetState(
             root_position=torch.tensor([0.0, 0.0, height]).repeat(num_envs, 1),
             local_rotations=skeleton.local_rotations_from_dofs(joints, torch.tensor(root_rotation).repeat(num_envs, 1)),
+            dof_positions=joints,
             root_velocity=torch.tensor(velocity).repeat(num_envs, 1),
             root_angular_velocity=torch.zeros(num_envs, 3),
             dof_velocities=joints,

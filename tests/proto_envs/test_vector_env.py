@@ -460,8 +460,8 @@ def test_a_state_of_another_environment_is_refused_and_changes_nothing(make_env,
         with pytest.raises(ValueError, match=r"want shape .*got .*another number of environments"):
             env.load_state_dict(other.state_dict())
         assert_equal(env.state_dict(), before)
-    with pytest.raises(ValueError, match=r"lacks \['control\.reference\.times'"):
-        env.load_state_dict({k: v for k, v in before.items() if k != "control.reference.times"})
+    with pytest.raises(ValueError, match=r"lacks \['control\.reference\.starts'"):
+        env.load_state_dict({k: v for k, v in before.items() if k != "control.reference.starts"})
     assert_equal(env.state_dict(), before)
 
 

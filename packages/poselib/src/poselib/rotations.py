@@ -27,6 +27,7 @@ __all__ = [
     "quat_canonical",
     "quat_conjugate",
     "quat_continuous",
+    "quat_difference",
     "quat_from_angle_axis",
     "quat_from_euler",
     "quat_from_exp_map",
@@ -107,6 +108,20 @@ def quat_multiply(a: Tensor, b: Tensor) -> Tensor:
     )
 
 
+def quat_difference(a: Tensor, b: Tensor) -> Tensor:
+    """The turn from `a` to `b` in the frame of `a`: the product of the inverse of `a` and `b`. `(..., 4)`."""
+    ax, ay, az, aw = a.unbind(-1)
+    bx, by, bz, bw = b.unbind(-1)
+    return _join(
+        [
+            aw * bx - ax * bw - ay * bz + az * by,
+            aw * by + ax * bz - ay * bw - az * bx,
+            aw * bz - ax * by + ay * bx - az * bw,
+            aw * bw + ax * bx + ay * by + az * bz,
+        ]
+    )
+
+
 def quat_apply(q: Tensor, v: Tensor) -> Tensor:
     """Rotate vectors `v` `(..., 3)` by `q` `(..., 4)`."""
     axis, v = torch.broadcast_tensors(q[..., :3], v)
@@ -173,7 +188,7 @@ def angle_between(a: Tensor, b: Tensor) -> Tensor:
 
     By `atan2` of the relative rotation, which keeps its precision near 0 where `acos(w)` loses half the digits.
     """
-    relative = quat_multiply(quat_conjugate(a), b)
+    relative = quat_difference(a, b)
     return 2.0 * torch.atan2(relative[..., :3].norm(dim=-1), relative[..., 3].abs())
 
 

@@ -76,6 +76,8 @@ class ResetState:
     """(n, 3) m"""
     local_rotations: Tensor
     """(n, B, 4); the root's is its orientation in the world"""
+    dof_positions: Tensor
+    """(n, D) rad, the same joints as `Skeleton.dofs_from_local_rotations` gives them"""
     root_velocity: Tensor
     """(n, 3) m/s"""
     root_angular_velocity: Tensor
@@ -114,8 +116,9 @@ class TrackingError:
     @cached_property
     def angles(self) -> Tensor:
         """(N, B) rad, good to 5e-4 rad; `poselib.rotations.angle_between` is exact near 0 but costs five times more."""
-        cosine = (self.state.body_rotations * self.reference.body_rotations).sum(-1).abs()
-        return 2.0 * torch.acos(cosine.clamp_max(1.0))
+        cosine = (self.state.body_rotations * self.reference.body_rotations).sum(-1).abs().clamp_max(1.0)
+        # acos(cosine), which has no vectorized form on CPUs.
+        return 2.0 * torch.atan2((1.0 - cosine.square()).sqrt(), cosine)
 
 
 @dataclass(frozen=True)

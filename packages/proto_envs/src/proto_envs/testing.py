@@ -195,6 +195,7 @@ def _random_state(robot: Robot, n: int, seed: int, *, height: float = _STANDING,
     return ResetState(
         root_position=root,
         local_rotations=skeleton.local_rotations_from_dofs(dofs, quat_from_exp_map(0.3 * draw(n, 3))),
+        dof_positions=dofs,
         root_velocity=draw(n, 3),
         root_angular_velocity=draw(n, 3),
         dof_velocities=draw(n, skeleton.num_dofs),
@@ -203,13 +204,14 @@ def _random_state(robot: Robot, n: int, seed: int, *, height: float = _STANDING,
 
 def _rest_state(robot: Robot, n: int, height: float) -> ResetState:
     skeleton = robot.skeleton
-    zeros = torch.zeros(n, 3)
+    zeros, joints = torch.zeros(n, 3), torch.zeros(n, skeleton.num_dofs)
     return ResetState(
         root_position=torch.tensor([0.0, 0.0, height]).repeat(n, 1),
-        local_rotations=skeleton.local_rotations_from_dofs(torch.zeros(n, skeleton.num_dofs)),
+        local_rotations=skeleton.local_rotations_from_dofs(joints),
+        dof_positions=joints,
         root_velocity=zeros,
         root_angular_velocity=zeros,
-        dof_velocities=torch.zeros(n, skeleton.num_dofs),
+        dof_velocities=joints,
     )
 
 

@@ -229,9 +229,8 @@ class ProtoVectorEnv(VectorEnv):
         if start is None:
             raise RuntimeError(f"task {type(self.task).__name__}: no control gave a start state")
         self.simulator.set_state(ids, start)
-        pose = self.robot.skeleton.dofs_from_local_rotations(start.local_rotations)
-        self._targets[ids] = pose
-        self._previous_targets[ids] = pose
+        self._targets[ids] = start.dof_positions
+        self._previous_targets[ids] = start.dof_positions
         self._steps[ids] = 0
         self._returns[ids] = 0.0
 

@@ -43,7 +43,7 @@ def reference_offsets(robot: Robot, reference: MotionReference, scale: float, le
     the target on by the reference's joint velocity times that lag.
     """
     skeleton = robot.skeleton
-    lag = (lead * robot.damping_ratio).to(reference.times.device)
+    lag = (lead * robot.damping_ratio).to(reference.starts.device)
 
     def apply(actions: Tensor) -> Tensor:
         goal, goal_velocities = reference.joints_at(reference.dt)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -62,9 +62,11 @@ class ResetNoise:
             return deviation * torch.randn(like.shape, generator=generator, device=like.device)
 
         turn = skeleton.local_rotations_from_dofs(draw(state.dof_velocities, self.joints))
+        local_rotations = quat_multiply(state.local_rotations, turn)
         return ResetState(
             root_position=state.root_position,
-            local_rotations=quat_multiply(state.local_rotations, turn),
+            local_rotations=local_rotations,
+            dof_positions=skeleton.dofs_from_local_rotations(local_rotations),
             root_velocity=state.root_velocity + draw(state.root_velocity, self.root_velocity),
             root_angular_velocity=state.root_angular_velocity,
             dof_velocities=state.dof_velocities + draw(state.dof_velocities, self.joint_velocities),
@@ -76,6 +78,9 @@ class MotionReference:
 
     Clips are drawn by weight times how often they failed of late, start times uniformly (reference-state
     initialisation, DeepMimic), so that hard clips are practised more.
+
+    Poses are asked of the library once: what was k + 1 steps ahead is, a step later, k steps ahead. `times` therefore
+    counts whole steps from the start of an episode, so that a moment has the same time whenever it is asked for.
     """
 
     def __init__(
@@ -121,9 +126,17 @@ class MotionReference:
         self.failure_floor = failure_floor
         self.noise = noise or ResetNoise()
         self.clips = torch.zeros(num_envs, dtype=torch.long, device=device)
-        self.times = torch.zeros(num_envs, device=device)
+        self.starts = torch.zeros(num_envs, device=device)
+        self.played = torch.zeros(num_envs, dtype=torch.long, device=device)
         self.failure_rates = torch.full((library.num_motions,), 0.5, device=device)
-        self._ahead = torch.tensor((0, *future_steps), device=device) * dt
+        self._moments = (0, *future_steps)
+        self._window: list[BodyState] | None = None
+        """the reference of all environments at `_moments`; None where it has to be looked up"""
+
+    @property
+    def times(self) -> Tensor:
+        """(N,) s from the start of the clip; goes on beyond its end where the clip repeats."""
+        return self.starts + self.played * self.dt
 
     def reset(self, ids: Tensor, generator: torch.Generator) -> ResetState:
         """Draw clips and start times; the robot starts in the reference pose, give or take the noise."""
@@ -140,32 +153,55 @@ class MotionReference:
             times = times.masked_fill(at_zero, 0.0)
         else:
             times = torch.zeros_like(times)
-        self.clips[ids], self.times[ids] = clips, times
-        state = self.library.get_motion_state(clips, times)
+        self.clips[ids], self.starts[ids], self.played[ids] = clips, times, 0
+        now = self._renew(ids)
+        local_rotations, dof_velocities = self.library.get_joint_state(clips, times)
+        skeleton = self.library.skeleton
         start = ResetState(
-            root_position=state.body_positions[:, 0],
-            local_rotations=state.local_rotations,
-            root_velocity=state.body_velocities[:, 0],
-            root_angular_velocity=state.body_angular_velocities[:, 0],
-            dof_velocities=state.dof_velocities,
+            root_position=now.body_positions[:, 0],
+            local_rotations=local_rotations,
+            dof_positions=skeleton.dofs_from_local_rotations(local_rotations),
+            root_velocity=now.body_velocities[:, 0],
+            root_angular_velocity=now.body_angular_velocities[:, 0],
+            dof_velocities=dof_velocities,
         )
-        return self.noise.apply(start, self.library.skeleton, generator)
+        return self.noise.apply(start, skeleton, generator)
 
     def step(self, generator: torch.Generator) -> None:
         """Move the clips on."""
-        self.times += self.dt
+        self.played += 1
+        if self._window is None:
+            return
+        known = dict(zip(self._moments, self._window, strict=True))
+        missing = [moment for moment in self._moments if moment + 1 not in known]
+        known |= {moment + 1: state for moment, state in zip(missing, self._look(missing), strict=True)}
+        self._window = [known[moment + 1] for moment in self._moments]
 
     def context(self, ids: Tensor | None) -> dict[str, BodyState]:
         """The reference now (`motion`) and at the future moments (`upcoming`)."""
-        clips, times = (self.clips, self.times) if ids is None else (self.clips[ids], self.times[ids])
-        moments = len(self._ahead)
-        times = (times.unsqueeze(-1) + self._ahead).flatten()
-        state = self.library.get_body_state(clips.repeat_interleave(moments), times)
-        split = state.map(lambda field: field.unflatten(0, (len(clips), moments)))
-        return {
-            "motion": split.map(lambda field: field[:, 0]),
-            "upcoming": split.map(lambda field: field[:, 1:]),
-        }
+        if self._window is None:
+            self._window = self._look(self._moments)
+        window = self._window if ids is None else [state.map(lambda field: field[ids]) for state in self._window]
+        fields = zip(*(vars(state).values() for state in window[1:]), strict=True)
+        return {"motion": window[0], "upcoming": BodyState(*(torch.stack(moments, dim=1) for moments in fields))}
+
+    def _look(self, moments: Sequence[int], ids: Tensor | None = None) -> list[BodyState]:
+        """The reference at each of `moments` (control steps from now), (n, ...) each, in one query."""
+        chosen = (self.clips, self.starts, self.played)
+        clips, starts, played = chosen if ids is None else (part[ids] for part in chosen)
+        times = torch.cat([starts + (played + moment) * self.dt for moment in moments])
+        state = self.library.get_body_state(clips.repeat(len(moments)), times)
+        n = len(clips)
+        return [state.map(lambda field, i=i: field[i * n : (i + 1) * n]) for i in range(len(moments))]
+
+    def _renew(self, ids: Tensor) -> BodyState:
+        """Look up what `ids` see after a reset; returns their reference now."""
+        fresh = self._look(self._moments, ids)
+        if self._window is not None:
+            for live, new in zip(self._window, fresh, strict=True):
+                for field, rows in zip(vars(live).values(), vars(new).values(), strict=True):
+                    field.index_copy_(0, ids, rows)
+        return fresh[0]
 
     def joints_at(self, ahead: float) -> tuple[Tensor, Tensor]:
         """Local rotations (N, B, 4) and joint velocities (N, D) of the reference `ahead` s from now."""
@@ -185,10 +221,12 @@ class MotionReference:
         self.failure_rates.mul_(keep).add_((1.0 - keep) * failures / count.clamp_min(1.0))
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Clips, times and failure rates."""
-        return {"clips": self.clips, "times": self.times, "failure_rates": self.failure_rates}
+        """Clips, where in them the episodes began, steps since then, and failure rates."""
+        names = ("clips", "starts", "played", "failure_rates")
+        return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Restore `state_dict`."""
         for name, live in self.state_dict().items():
             live.copy_(state[name])
+        self._window = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from poselib.rotations import quat_conjugate, quat_multiply, rotation_6d_from_quat
+from poselib.rotations import quat_difference, rotation_6d_from_quat
 from proto_envs.context import Context
 
 __all__ = ["future_poses", "previous_targets", "proprioception"]
@@ -58,7 +58,7 @@ def future_poses(ctx: Context) -> Tensor:
         dim=2,
     )
     in_heading = vectors.flatten(1, 2) @ ctx.heading_matrix
-    turn = quat_multiply(quat_conjugate(state.body_rotations).unsqueeze(1), future.body_rotations)
+    turn = quat_difference(state.body_rotations.unsqueeze(1), future.body_rotations)
     return torch.cat([in_heading.flatten(1), rotation_6d_from_quat(turn).flatten(1)], dim=-1)
 
 

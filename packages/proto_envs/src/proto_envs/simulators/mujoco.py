@@ -16,9 +16,8 @@ from torch import Tensor
 from poselib.rotations import (
     exp_map_from_quat,
     quat_apply_inverse,
-    quat_conjugate,
+    quat_difference,
     quat_from_exp_map,
-    quat_multiply,
     wxyz_from_xyzw,
     xyzw_from_wxyz,
 )
@@ -163,7 +162,7 @@ class MujocoSimulator:
         target = targets[:, layout.ball_dofs]
         if not self._axes_are_xyz:
             target = torch.einsum("njd,jdk->njk", target, self._ball_axes)
-        turn = exp_map_from_quat(quat_multiply(quat_conjugate(now), quat_from_exp_map(target)))
+        turn = exp_map_from_quat(quat_difference(now, quat_from_exp_map(target)))
         control = exp_map_from_quat(now) + turn
         if not self._axes_are_xyz:
             control = torch.einsum("njk,jdk->njd", control, self._ball_axes)
@@ -230,8 +229,7 @@ class MujocoSimulator:
         qpos = torch.zeros(len(ids), self.model.nq, dtype=torch.float64)
         qpos[:, :3] = state.root_position
         qpos[:, 3:7] = wxyz_from_xyzw(root)
-        dofs = self._skeleton.dofs_from_local_rotations(state.local_rotations)
-        qpos[:, layout.hinge_qpos] = dofs[:, layout.hinge_dofs].double()
+        qpos[:, layout.hinge_qpos] = state.dof_positions[:, layout.hinge_dofs].double()
         qpos[:, layout.ball_qpos] = wxyz_from_xyzw(state.local_rotations[:, layout.ball_bodies]).double()
         qvel = torch.zeros(len(ids), self.model.nv, dtype=torch.float64)
         qvel[:, :3] = state.root_velocity
