@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from motionlib.files import complete_file
+from motionlib.files import check_archive, complete_file
 from poselib.kinematics import forward_kinematics
 from poselib.rotations import quat_continuous, quat_normalize
 from poselib.skeleton import Skeleton
@@ -178,6 +178,7 @@ class Motion:
         if not path.is_file():
             raise MotionError(f"no motion file at {path}")
         try:
+            check_archive(path)
             with np.load(path, allow_pickle=False) as archive:
                 fields = {name: archive[name] for name in archive.files}
         except Exception as error:  # numpy, zipfile and zlib each have their own

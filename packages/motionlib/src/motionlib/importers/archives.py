@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from motionlib.files import check_archive
 from motionlib.motion import MotionError
 
 __all__ = ["ZIP_MAGIC", "array_names", "member_names", "read_arrays", "read_tensors", "torch_description"]
@@ -58,6 +59,7 @@ def read_arrays(path: Path, names: Collection[str]) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = {}
     reading = "its directory"
     try:
+        check_archive(path)
         with np.load(path, allow_pickle=False) as archive:
             for reading in sorted(set(names) & set(archive.files)):
                 arrays[reading] = archive[reading]
@@ -96,4 +98,14 @@ def read_tensors(path: Path) -> dict[str, Any]:
         raise MotionError(f"{path}: damaged torch archive ({str(error).partition(chr(10))[0]})") from error
     if not isinstance(content, dict):
         raise MotionError(f"{path}: want a dictionary of tensors, found {type(content).__name__}")
+    for key, value in content.items():
+        if isinstance(value, torch.Tensor) and not _is_stored(value):
+            raise MotionError(f"{path}: tensor {key!r} of shape {tuple(value.shape)} is not stored number by number")
     return content
+
+
+def _is_stored(tensor: torch.Tensor) -> bool:
+    """Dense numbers, each in the file: strides of zero, sparse layouts and other devices make much of few bytes."""
+    if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
+        return False
+    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()

@@ -38,6 +38,8 @@ _HINGES = {"right_shin": 20, "right_lower_arm": 29, "left_shin": 34, "left_lower
 """column of each body's angle"""
 _DT_TOLERANCE = 0.01
 """relative; frames that differ more are resampled to an even rate"""
+_MOST_RESAMPLED = 100
+"""times as many frames after resampling as there are; more come of a damaged dt alone"""
 
 
 def recognizes(head: bytes) -> bool:
@@ -105,6 +107,8 @@ def _convert(frames: Tensor) -> tuple[Tensor, Tensor]:
 
 def _even(path: Path, dt: Tensor, positions: Tensor, rotations: Tensor) -> tuple[Tensor, Tensor, float]:
     """The same motion at an even rate, 1 / the median dt, and that rate."""
+    if not bool(torch.isfinite(dt).all()):
+        raise MotionError(f"{path}: a frame's dt is not finite")
     if float(dt.min()) <= 0:
         raise MotionError(f"{path}: frame {int(dt.argmin())} has dt {float(dt.min())} s, want more than 0")
     step = float(dt.median())
@@ -112,6 +116,10 @@ def _even(path: Path, dt: Tensor, positions: Tensor, rotations: Tensor) -> tuple
         return positions, rotations, 1.0 / step
     times = torch.cat([torch.zeros(1, dtype=dt.dtype), dt.cumsum(0)])
     count = max(round(float(times[-1]) / step), 1) + 1
+    if count > _MOST_RESAMPLED * len(times):
+        raise MotionError(
+            f"{path}: {len(times)} frames last {float(times[-1]):.4g} s, but their median dt is {step:.4g} s"
+        )
     wanted = torch.linspace(0.0, float(times[-1]), count, dtype=dt.dtype)
     right = torch.searchsorted(times, wanted).clamp(1, len(times) - 1)
     left = right - 1

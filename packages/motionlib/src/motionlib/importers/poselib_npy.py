@@ -7,6 +7,7 @@ Velocities are stored too, filtered; ours follow from the poses.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -40,11 +41,11 @@ def read(path: Path) -> Motion:
     Raises:
         MotionError: if the file is damaged, its pickle names what no motion needs, or it is no moving skeleton.
     """
-    with path.open("rb") as file:
-        version = np.lib.format.read_magic(file)
-        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        header(file)
-        content = read_pickle(file.read(), path)
+    file = io.BytesIO(path.read_bytes())  # in memory: the file itself would set aside as much as a header claims to be
+    version = np.lib.format.read_magic(file)
+    header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    header(file)
+    content = read_pickle(file.read(), path)
     if not isinstance(content, dict):
         raise MotionError(f"{path}: want a pickled {_KIND}, found {type(content).__name__}")
     return motion_from_skeleton_motion(content, path)
