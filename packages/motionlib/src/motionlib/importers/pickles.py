@@ -174,7 +174,7 @@ def _array(shape: Any, kind: Any, order: Any, content: Any) -> Any:  # noqa: ANN
 
 def _plain(value: Any, seen: dict[int, Any]) -> Any:  # noqa: ANN401
     """The value with arrays in place of their stand-ins; what is referred to twice is turned once."""
-    if isinstance(value, str | bytes | int | float | complex | np.ndarray | np.generic | None):
+    if isinstance(value, str | bytes | int | float | np.ndarray | np.generic | None):
         return value
     if id(value) in seen:
         return seen[id(value)]
