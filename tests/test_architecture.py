@@ -30,7 +30,7 @@ ENGINE_MODULES = {
 MAX_FUNCTION_LINES = 70
 MAX_FILE_LINES = 450
 COMMANDS = "proto_agents/cli/"
-RESTRICTED_UNPICKLERS = {"motionlib/importers/pickles.py"}
+RESTRICTED_UNPICKLERS = {"motionlib/datasets/joblib_files.py", "motionlib/importers/pickles.py"}
 """files that read other projects' pickles by a subclass of `pickle.Unpickler` that lets in named classes alone"""
 FOREIGN_WRITERS = {"motionlib/exporters/protomotions.py"}
 """files that write another project's format, which is a pickle, from plain tensors"""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -17,7 +16,7 @@ from typing import Any
 
 from motionlib.datasets.dataset import Dataset
 from motionlib.datasets.entries import MotionFile, Problem, SubMotion
-from motionlib.importers.pickles import read_pickle
+from motionlib.datasets.joblib_files import read_joblib
 from motionlib.motion import MotionError
 
 __all__ = ["Occlusion", "occlusion_of", "read_occlusions", "without_occlusions"]
@@ -46,34 +45,25 @@ class Occlusion:
 
 
 def read_occlusions(path: str | Path) -> dict[str, Occlusion]:
-    """Read the table: JSON, or a pickle as joblib writes it, of which nothing is run.
+    """Read the table: JSON, or as joblib or pickle write it, of which nothing is run.
 
     Raises:
         MotionError: if it is missing, damaged, names anything that is no plain value, or is no such table.
     """
     path = Path(path)
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            is_json = file.read(64).lstrip()[:1] == b"{"
+        table = json.loads(path.read_bytes()) if is_json else read_joblib(path)
     except OSError as error:
         raise MotionError(f"no table of occlusions at {path} ({error.strerror})") from error
-    table = _content(data, path)
+    except ValueError as error:
+        if isinstance(error, MotionError):
+            raise
+        raise MotionError(f"{path}: not valid JSON ({error})") from error
     if not isinstance(table, dict):
         raise MotionError(f"{path}: want a mapping of clip names, found {type(table).__name__}")
     return {str(key): _occlusion(value, f"{path}: {key}") for key, value in table.items()}
-
-
-def _content(data: bytes, path: Path) -> Any:  # noqa: ANN401
-    if data.lstrip()[:1] == b"{":
-        try:
-            return json.loads(data)
-        except ValueError as error:
-            raise MotionError(f"{path}: not valid JSON ({error})") from error
-    if data[:1] == b"\x78" or data[:2] == b"\x1f\x8b":  # joblib's compress=3 and gzip
-        try:
-            data = zlib.decompressobj(wbits=47).decompress(data, 1 << 30)
-        except zlib.error as error:
-            raise MotionError(f"{path}: damaged compressed pickle ({error})") from error
-    return read_pickle(data, path)
 
 
 def _occlusion(entry: Any, where: str) -> Occlusion:  # noqa: ANN401
