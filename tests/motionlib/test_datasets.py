@@ -151,6 +151,10 @@ WRONG = {
     "motions: [{file: a, sub_motions: [{labels: {a: b}}]}]": "labels must be a list of texts",
     "motions: [{file: a, sub_motions: [{weight: .nan}]}]": "weight must be a number, found nan",
     "motions: [{file: a, sub_motions: [{hml3d_id: x}]}]": "hml3d_id must be a whole number",
+    "motions: [{file: a, idx: [1]}]": r"idx must be consecutive: want 0, found \[1\]",
+    "motions: [{file: a, fps: 1" + "0" * 400 + "}]": "fps must be a number above 0, found 1000",
+    "motions: ['../**x']": r"is no pattern of paths below",
+    "motions: " + "[" * 5000: "no valid YAML",
     "motions: [a*.npz]": r"no file fits 'a\*.npz' below",
     "motions: [a]\nsplits: {train: 0.9, test: 0.2}": "shares must not exceed 1 in all, found 1.1",
     "motions: [a\n b: c": "no valid YAML.* line 2",
@@ -162,6 +166,23 @@ def test_mistakes_are_named_with_their_place(tmp_path, text, message):
     with pytest.raises(MotionError, match=message) as caught:
         Dataset.load(written(tmp_path, text))
     assert str(tmp_path / "set.yaml") in str(caught.value)
+
+
+NOISE = [*"[]{}:,-9", "'a'", ".inf", "&a", "*a", "!!x", "null", "[1]", "{a: b}", "**", "\t", "\0", "1e400"]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_damaged_data_sets_are_errors_or_data_sets(tmp_path_factory, data):
+    lines = (VERSION_1 + VERSION_3.partition("motions:")[2] + "- 'a*.npz'\n").splitlines()
+    row = data.draw(st.integers(1, len(lines) - 1))
+    column = data.draw(st.integers(0, len(lines[row])))
+    noise = data.draw(st.sampled_from(NOISE))
+    length = data.draw(st.integers(0, 6))
+    lines[row] = lines[row][:column] + noise + lines[row][column + length :]
+    path = written(tmp_path_factory.getbasetemp(), "\n".join(lines))
+    with contextlib.suppress(MotionError):
+        assert isinstance(Dataset.load(path), Dataset)
 
 
 def test_a_missing_file_is_said(tmp_path):

@@ -61,7 +61,7 @@ def read_yaml(path: Path) -> Any:  # noqa: ANN401
         return yaml.load(path.read_text(encoding="utf-8"), _LOADER)
     except OSError as error:
         raise MotionError(f"no data set at {path} ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise MotionError(f"{path}: no valid YAML: {' '.join(str(error).split())}") from error
 
 
@@ -89,7 +89,7 @@ def read_files(path: Path, root: Path) -> tuple[tuple[MotionFile, ...], Splits]:
         if isinstance(entry, str):
             found = _expanded(entry, root, where)
         elif isinstance(entry, dict):
-            found = [_file(entry, where, {number, parts}, parts)]
+            found = [_file(entry, where, (number, parts), parts)]
         else:
             raise MotionError(f"{where}: want a path or a mapping with the key file, found {_kind(entry)}")
         files += found
@@ -102,13 +102,16 @@ def _expanded(pattern: str, root: Path, where: str) -> list[MotionFile]:
         return [MotionFile(file=pattern)]
     if Path(pattern).is_absolute():
         raise MotionError(f"{where}: a pattern starts from the root {root}, found the absolute {pattern!r}")
-    found = sorted(p.relative_to(root).as_posix() for p in root.glob(pattern) if p.is_file())
+    try:
+        found = sorted(p.relative_to(root).as_posix() for p in root.glob(pattern) if p.is_file())
+    except (ValueError, NotImplementedError) as error:
+        raise MotionError(f"{where}: {pattern!r} is no pattern of paths below {root} ({error})") from error
     if not found:
         raise MotionError(f"{where}: no file fits {pattern!r} below {root}")
     return [MotionFile(file=file) for file in found]
 
 
-def _file(entry: dict[Any, Any], where: str, numbers: Collection[int], first: int) -> MotionFile:
+def _file(entry: dict[Any, Any], where: str, numbers: tuple[int, int], first: int) -> MotionFile:
     file = entry.get("file")
     if not isinstance(file, str) or not file:
         _check_keys(entry, (*_FILE_KEYS, *_PART_KEYS), where)
@@ -116,7 +119,7 @@ def _file(entry: dict[Any, Any], where: str, numbers: Collection[int], first: in
     where = f"{where} ({file})"
     # ProtoMotions counts files in some data sets and parts in others.
     if "idx" in entry and entry["idx"] not in numbers:
-        raise MotionError(f"{where}: idx must be consecutive: want {min(numbers)}, found {entry['idx']!r}")
+        raise MotionError(f"{where}: idx must be consecutive: want {numbers[0]}, found {entry['idx']!r}")
     if entry.get("sub_motions") is None:
         _check_keys(entry, (*_FILE_KEYS, *_PART_KEYS), where)
         own = {key: value for key, value in entry.items() if key in _PART_KEYS and key not in ("idx", "weight")}
@@ -215,10 +218,11 @@ def _weight(entry: Mapping[Any, Any], where: str) -> float:
 
 
 def _number(entry: Mapping[Any, Any], key: str, where: str, above: float = -math.inf) -> float:
-    value = entry.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= above:
+    value: Any = entry.get(key)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not abs(value) < 1e300 or value <= above:
         wanted = "a number" if above == -math.inf else f"a number above {above:g}"
-        raise MotionError(f"{where}: {key} must be {wanted}, found {value!r}")
+        raise MotionError(f"{where}: {key} must be {wanted}, found {value!r:.60}")
     return float(value)
 
 
