@@ -180,3 +180,16 @@ def test_arrays_that_lie_about_their_size_are_errors():
     structured = np.zeros(2, dtype=[("a", "f4")])
     with pytest.raises(MotionError, match="are not read"):
         read_pickle(pickle.dumps(structured), Path("x"))
+
+
+def test_lists_that_repeat_lists_are_not_written_out():
+    value: list = [0.0]
+    for _ in range(40):
+        value = [value, value]
+    with pytest.raises(MotionError, match="lists that repeat lists"):
+        read_pickle(pickle.dumps(value), Path("x"))
+    value.append(value)
+    with pytest.raises(MotionError, match="lists that repeat lists"):
+        read_pickle(pickle.dumps(value), Path("x"))
+    shared = [1.0, 2.0]
+    assert read_pickle(pickle.dumps({"a": shared, "b": shared}), Path("x")) == {"a": shared, "b": shared}

@@ -38,8 +38,7 @@ def write(motion: Motion, path: Path) -> None:
         if name != " ".join(name.split()) or not name or set(name) & set("{}"):
             raise MotionError(f"clip {motion.name!r}: the name {name!r} cannot stand in a BVH file")
     motion = with_parallel_frames(motion)
-    children = [[b for b, p in enumerate(motion.parents) if p == body] for body in range(len(motion.parents))]
-    hierarchy, order = _hierarchy(motion, children)
+    hierarchy, order = _hierarchy(motion)
 
     quats = _y_up(motion.local_rotations[:, order].double())
     angles = torch.rad2deg(euler_from_quat("ZYX", quats)).flatten(1)
@@ -56,8 +55,11 @@ def _y_up(vectors: Tensor) -> Tensor:
     return torch.stack([y, z, x, *w], dim=-1)
 
 
-def _hierarchy(motion: Motion, children: list[list[int]]) -> tuple[list[str], list[int]]:
+def _hierarchy(motion: Motion) -> tuple[list[str], list[int]]:
     """Lines of the joints and the order in which their channels follow, depth first."""
+    children: list[list[int]] = [[] for _ in motion.parents]
+    for body, parent in enumerate(motion.parents[1:], start=1):
+        children[parent].append(body)
     offsets = (_UNITS_PER_METER * _y_up(motion.offsets.double())).tolist()
     lines: list[str] = []
     order: list[int] = []

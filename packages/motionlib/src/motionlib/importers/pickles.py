@@ -41,7 +41,10 @@ def read_pickle(data: bytes, path: Path) -> Any:  # noqa: ANN401
     """
     try:
         _check_program(data)
-        return _plain(_Unpickler(io.BytesIO(data), encoding="latin1").load(), {})
+        content = _Unpickler(io.BytesIO(data), encoding="latin1").load()
+        if (items := _written_out(content, {})) > len(data):
+            raise ValueError(f"its {len(data)} bytes would become {items:.3g} items, lists that repeat lists")
+        return _plain(content, {})
     except _ForbiddenError as error:
         raise MotionError(f"{path}: refused, since its pickle names {error}, which no motion needs") from None
     except Exception as error:  # a damaged program fails in any of its steps
@@ -170,6 +173,19 @@ def _array(shape: Any, kind: Any, order: Any, content: Any) -> Any:  # noqa: ANN
         return content[0] if shape == () else content
     raw = content.encode("latin1") if isinstance(content, str) else content
     return np.frombuffer(raw, dtype=kind.plain).reshape(shape, order=order).copy()
+
+
+def _written_out(value: Any, counted: dict[int, float]) -> float:  # noqa: ANN401
+    """Items of nested lists if each is counted as often as it is referred to, as an array of them would."""
+    if isinstance(value, _Array):
+        return _written_out(value.value, counted)
+    if not isinstance(value, dict | list | tuple):
+        return 1.0
+    if id(value) not in counted:
+        counted[id(value)] = math.inf  # for lists that hold themselves
+        items = value.values() if isinstance(value, dict) else value
+        counted[id(value)] = sum(_written_out(item, counted) for item in items)
+    return counted[id(value)]
 
 
 def _plain(value: Any, seen: dict[int, Any]) -> Any:  # noqa: ANN401
