@@ -180,6 +180,33 @@ def locomujoco(folder: Path) -> Path:
     return folder / "clip.npz"
 
 
+def gmr(folder: Path) -> Path:
+    motion, skeleton = clip_of("g1"), models.skeleton("g1")
+    content = {
+        "fps": 30,
+        "root_pos": motion.root_positions.numpy(),
+        "root_rot": motion.local_rotations[:, 0].numpy(),
+        "dof_pos": skeleton.dofs_from_local_rotations(motion.local_rotations).numpy(),
+    }
+    (folder / "clip.pkl").write_bytes(pickle.dumps(content))
+    return folder / "clip.pkl"
+
+
+def locomujoco_trajectory(folder: Path) -> Path:
+    motion, skeleton = clip_of("g1"), models.skeleton("g1")
+    turn = motion.local_rotations[:, 0, [3, 0, 1, 2]]
+    dofs = skeleton.dofs_from_local_rotations(motion.local_rotations)
+    np.savez(
+        folder / "clip.npz",
+        qpos=torch.cat([motion.root_positions, turn, dofs], dim=1).numpy(),
+        joint_names=np.array(["root", *skeleton.dof_names]),
+        jnt_type=np.array([0] + [3] * skeleton.num_dofs),
+        frequency=np.array(40.0),
+        split_points=np.array([0, FRAMES]),
+    )
+    return folder / "clip.npz"
+
+
 ASF = """:version 1.10
 :units
   length 0.45
@@ -232,8 +259,10 @@ SEEDS: dict[str, Callable[[Path], Path]] = {
     "amass": amass,
     "samp": samp,
     "mimickit": mimickit,
+    "gmr": gmr,
     "beyondmimic": exported("beyondmimic", "g1", "clip.npz", "beyondmimic"),
     "locomujoco": locomujoco,
+    "locomujoco_trajectory": locomujoco_trajectory,
     "bvh": exported("bvh", "amp", "clip.bvh"),
     "asf_amc": asf_amc,
     "csv": exported("csv", "g1", "clip.csv"),

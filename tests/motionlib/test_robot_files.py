@@ -12,7 +12,7 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from motionlib import Motion, MotionError, load, sample_path
+from motionlib import Motion, MotionError, load, load_all, sample_path
 from motionlib.exporters import beyondmimic, save
 from poselib import models
 from poselib.kinematics import forward_kinematics
@@ -95,6 +95,33 @@ def test_mimickit_rows_may_be_lists(tmp_path):
     assert load(mimickit(tmp_path / "c.pkl", robot_clip("h1_hands"), "h1_hands")).body_names[-1] == "right_elbow_link"
     hands = load(tmp_path / "c.pkl", skeleton="h1_hands")
     assert len(hands.body_names) == 22
+
+
+# --- GMR -------------------------------------------------------------------------------------------------------------
+
+
+def test_gmr_robots_stand_where_mujoco_puts_them(tmp_path):
+    motion, skeleton, path = robot_clip("g1"), models.skeleton("g1"), tmp_path / "walk.pkl"
+    content = {
+        "fps": 30,
+        "root_pos": motion.root_positions.numpy(),
+        "root_rot": motion.local_rotations[:, 0].numpy(),
+        "dof_pos": skeleton.dofs_from_local_rotations(motion.local_rotations).numpy(),
+        "local_body_pos": None,
+        "link_body_list": None,
+    }
+    path.write_bytes(pickle.dumps(content))
+    again = load(path)
+    assert (again.name, again.fps, again.source) == ("walk", 30.0, "GMR walk.pkl")
+    assert torch.equal(again.root_positions, motion.root_positions)
+    positions, _ = again.world_poses(skeleton)
+    assert np.abs(positions.numpy() - mujoco_positions("g1", motion)).max() < 1e-5
+    path.write_bytes(pickle.dumps(content | {"root_rot": np.zeros((5, 4))}))
+    with pytest.raises(MotionError, match="do not fit together"):
+        load(path)
+    path.write_bytes(pickle.dumps(content | {"root_rot": np.zeros((6, 4))}))
+    with pytest.raises(MotionError, match="unit quaternions"):
+        load(path)
 
 
 # --- BeyondMimic, mjlab, holosoma ------------------------------------------------------------------------------------
@@ -255,3 +282,44 @@ def test_other_robots_of_locomujoco_are_named_as_such(tmp_path):
     np.savez(tmp_path / "c.npz", **(content | {"q_back_bkz": np.zeros(9)}))
     with pytest.raises(MotionError, match="all equally long"):
         load(tmp_path / "c.npz")
+
+
+def trajectory(path: Path, motion: Motion, character: str, **changes: object) -> Path:
+    skeleton = models.skeleton(character)
+    order = torch.randperm(skeleton.num_dofs, generator=torch.Generator().manual_seed(2)).tolist()
+    turn = motion.local_rotations[:, 0, [3, 0, 1, 2]]
+    dofs = skeleton.dofs_from_local_rotations(motion.local_rotations)
+    content = {
+        "qpos": torch.cat([motion.root_positions, turn, dofs[:, order]], dim=1).numpy(),
+        "joint_names": np.array(["root", *(skeleton.dof_names[d].removesuffix("_joint") for d in order)]),
+        "jnt_type": np.array([0] + [3] * skeleton.num_dofs),
+        "frequency": np.array(40.0),
+        "split_points": np.array([0, 4, len(turn)]),
+        "metadata": np.array(None, dtype=object),  # theirs are pickled; it is not looked at
+    } | changes
+    np.savez(path, **content)
+    return path
+
+
+@pytest.mark.parametrize("character", ["g1", "h1"])
+def test_locomujoco_trajectories(tmp_path, character):
+    motion = robot_clip(character, frames=7)
+    path = trajectory(tmp_path / "walk.npz", motion, character)
+    first, second = load_all(path)
+    assert (first.name, first.fps, first.num_frames, second.num_frames) == ("walk-0", 40.0, 4, 3)
+    assert torch.equal(torch.cat([first.root_positions, second.root_positions]), motion.root_positions)
+    both = torch.cat([first.local_rotations, second.local_rotations])
+    assert float(angle_between(both, motion.local_rotations).max()) < 1e-5
+    with pytest.raises(MotionError, match="holds 2 clips"):
+        load(path)
+    assert load(trajectory(path, motion, character, split_points=np.array([0, 7]))).name == "walk"
+    for change, message in [
+        ({"split_points": np.array([0, 9])}, "do not divide 7 frames"),
+        ({"jnt_type": np.array([3] * (models.skeleton(character).num_dofs + 1))}, "want one free joint"),
+        (
+            {"joint_names": np.array([f"j{i}" for i in range(models.skeleton(character).num_dofs + 1)])},
+            "has the joints",
+        ),
+    ]:
+        with pytest.raises(MotionError, match=message):
+            load(trajectory(path, motion, character, **change))
