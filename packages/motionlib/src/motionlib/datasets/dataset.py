@@ -139,6 +139,13 @@ class Dataset:
         """
         return replace(self, files=chosen_split(self.files, self.splits, name), splits={})
 
+    def whole_files(self) -> Dataset:
+        """The same files, each as a single part: clip n of the result is all of `files[n]`.
+
+        For what keeps a file once and its parts as times in it, such as a packed library.
+        """
+        return replace(self, files=tuple(replace(file, sub_motions=(SubMotion(),)) for file in self.files))
+
     def map_parts(self, change: Callable[[int, MotionFile, SubMotion], SubMotion | None]) -> Dataset:
         """The data set with every part changed, or left out where `change` returns None.
 
