@@ -155,7 +155,8 @@ def _words(name: str) -> tuple[str | None, str]:
     """The side and the rest of a body's name in small letters: "mixamorig:LeftUpLeg" to ("left", "upleg")."""
     name = re.split(r"[:|]", name)[-1]
     tokens = [t.lower() for t in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", name)]
-    tokens = [t for t in tokens if t not in ("link", "joint", "jnt", "bip", "mixamorig", "character", "def", "bone")]
+    noise = ("link", "joint", "jnt", "bip", "mixamorig", "character", "def", "bone")
+    tokens = [t for t in tokens if t not in noise and not t.startswith("0")]
     sides = {"left": "left", "l": "left", "lft": "left", "right": "right", "r": "right", "rgt": "right"}
     side = next((sides[t] for t in tokens if t in sides), None)
     word = "".join(t for t in tokens if t not in sides)

@@ -21,14 +21,18 @@ from poselib.kinematics import forward_kinematics
 from poselib.rotations import exp_map_from_quat, quat_apply, quat_conjugate, quat_multiply
 from poselib.skeleton import Skeleton
 
-__all__ = ["Goals", "Ground", "Solution", "Weights", "solve_ik"]
+__all__ = ["Goals", "Ground", "Solution", "Weights", "limit_coordinates", "solve_ik"]
 
 _LIMIT_MARGIN = 0.01
 """rad inside its limits that a joint is held"""
 _LOWEST = 12
 """points per frame that are kept out of the ground; the others lie higher"""
-_DAMPING = (1e-6, 1e6)
-"""range of the damping; above it no step lowers the cost any more"""
+_DAMPING = (1e-3, 1e6)
+"""range of the damping: the least keeps coordinates still that hardly matter, above the most no step is worth it"""
+
+
+_HARDNESS = (0.1, 1.0)
+"""factors of the weights of bounds, one after the other: against hard bounds alone steps are short"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +71,7 @@ class Weights:
     """per m/s of a point in stance"""
     touch: float = 10.0
     """per m that a point in stance is above or below the ground"""
-    sink: float = 60.0
+    sink: float = 50.0
     """per m that any point is below the ground"""
     limit: float = 10.0
     """per rad beyond a joint's limit"""
@@ -98,8 +102,8 @@ def solve_ik(
     fps: float = 30.0,
     ground: Ground | None = None,
     weights: Weights | None = None,
-    iterations: int = 20,
-    tolerance: float = 1e-3,
+    iterations: int = 12,
+    tolerance: float = 3e-3,
 ) -> Solution:
     """Change a motion so that it meets its goals.
 
@@ -111,7 +115,7 @@ def solve_ik(
         fps: frames per second; speeds are seen through it.
         ground: the floor, or None for a character in the air.
         weights: of what is asked for beside the goals.
-        iterations: at most so many steps.
+        iterations: at most so many steps against soft bounds, and as many against hard ones.
         tolerance: the relative gain of a step below which it is the last one.
 
     Returns:
@@ -119,29 +123,57 @@ def solve_ik(
     """
     problem = _Problem(skeleton, root_positions.double(), local_rotations.double(), goals, fps, ground, weights)
     pose = problem.pose(problem.root, problem.local)
-    costs, damping = [problem.cost(pose)], 1e-4
-    for _ in range(iterations):
-        system = problem.system(pose)
-        while damping <= _DAMPING[1]:
-            root, local = moved(skeleton, pose.root, pose.local, problem.widened(system.step(damping)))
-            trial = problem.pose(root, local)
-            cost = problem.cost(trial)
-            if cost < costs[-1]:
-                break
-            damping *= 8.0
-        else:
-            break
-        pose, damping = trial, max(damping / 4.0, _DAMPING[0])
-        costs.append(cost)
-        if costs[-2] - cost < tolerance * cost:
-            break
+    costs: list[float] = []
+    for hardness in _HARDNESS:
+        problem.hardness = hardness
+        pose, found = _descend(problem, pose, iterations, tolerance)
+        costs += found
     local = _within_limits(skeleton, pose.local)
     return Solution(pose.root.to(root_positions), local.to(local_rotations), costs)
 
 
+def _descend(problem: _Problem, pose: _Pose, iterations: int, tolerance: float) -> tuple[_Pose, list[float]]:
+    """Take damped Gauss-Newton steps; the pose they lead to, and the costs on the way."""
+    costs, damping = [problem.cost(pose)], _DAMPING[0]
+    for _ in range(iterations):
+        plain, bounds = problem.system(pose)
+        system, cost, enough = plain, costs[-1], tolerance * costs[-1]
+        while damping <= _DAMPING[1]:
+            step = system.step(damping)
+            trial = problem.pose(*moved(problem.skeleton, pose.root, pose.local, problem.widened(step)))
+            cost = problem.cost(trial)
+            if cost < costs[-1] or system.promise(step) < enough:
+                break
+            # Mostly a step fails because it runs into bounds that it does not know of; if not, it is too long.
+            fresh = bounds.crossed(problem.bounded(trial, bounds.rows))
+            if system is plain and fresh is not None:
+                system = plain.extended(*fresh)
+            else:
+                system, damping = plain, 8.0 * damping
+        if cost >= costs[-1]:
+            break
+        pose, damping = trial, max(damping / 8.0, _DAMPING[0])
+        costs.append(cost)
+        if costs[-2] - cost < enough:
+            break
+    return pose, costs
+
+
+def limit_coordinates(skeleton: Skeleton, local: Tensor) -> Tensor:
+    """Joint coordinates `(..., D)` to hold against `dof_limits`: hinges within half a turn of their range's middle.
+
+    Some ranges reach beyond pi, such as 255 degrees of H1's shoulder; `dofs_from_local_rotations` never does.
+    """
+    dofs = skeleton.dofs_from_local_rotations(local)
+    middle = skeleton.dof_limits.to(dofs).mean(dim=-1)
+    turns = torch.round((middle - dofs) / (2.0 * torch.pi))
+    hinges = skeleton.tables(local).hinge_dofs
+    return dofs.index_add(-1, hinges, 2.0 * torch.pi * turns.index_select(-1, hinges))
+
+
 def _within_limits(skeleton: Skeleton, local: Tensor) -> Tensor:
     """Local rotations `(T, B, 4)` with joint coordinates cut to their limits; other joints are not touched."""
-    dofs = skeleton.dofs_from_local_rotations(local)
+    dofs = limit_coordinates(skeleton, local)
     low, high = skeleton.dof_limits.to(local).unbind(-1)
     cut = skeleton.local_rotations_from_dofs(dofs.clamp(low, high), local[:, 0])
     over = (dofs < low) | (dofs > high)
@@ -163,10 +195,39 @@ class _Term:
 
     residual: Tensor
     """(T, R), or (T - 1, R) between neighbouring frames"""
-    jacobian: Callable[[Turns], Tensor]
+    jacobian: Callable[[Turns], Tensor] | None = None
     """to (T, R, 6 + D)"""
     pairs: Tensor | None = None
     """(T - 1, R) weights if the residual is `pairs * (value[t + 1] - value[t])`; the Jacobian is then that of value"""
+
+
+@dataclass(eq=False)
+class _Bounds:
+    """Values that must stay within bounds: heights of the lowest points and joint coordinates, C of them."""
+
+    rows: Tensor
+    """(T, R) the lowest points"""
+    values: Tensor
+    """(T, C)"""
+    lower: Tensor
+    """(C,)"""
+    upper: Tensor
+    """(C,)"""
+    weights: Tensor
+    """(C,)"""
+    jacobian: Tensor
+    """(T, C, N), weighted"""
+    active: Tensor
+    """(T, C) which ones the system knows of"""
+
+    def crossed(self, values: Tensor) -> tuple[_Term, Tensor] | None:
+        """The bounds that other values `(T, C)` cross and the system does not know of, with their Jacobian."""
+        below, above = (values < self.lower) & ~self.active, (values > self.upper) & ~self.active
+        fresh = below | above
+        if not bool(fresh.any()):
+            return None
+        gaps = torch.where(below, self.values - self.lower, 0.0) + torch.where(above, self.values - self.upper, 0.0)
+        return _Term(self.weights * gaps), fresh[..., None] * self.jacobian
 
 
 @dataclass(eq=False)
@@ -205,6 +266,16 @@ class _System:
         self.gradient[:-1] -= step
         self.gradient[1:] += step
 
+    def extended(self, term: _Term, jacobian: Tensor) -> _System:
+        """A copy with one more term, which must not couple frames."""
+        result = _System(self.diagonal.clone(), self.below, self.gradient.clone())
+        result.add(term, jacobian)
+        return result
+
+    def promise(self, step: Tensor) -> float:
+        """By how much a step `(T, N)` would lower the cost if all were linear (a lower bound)."""
+        return -float((self.gradient * step).sum())
+
     def step(self, damping: float) -> Tensor:
         """The damped Gauss-Newton step `(T, N)`, by a block Cholesky factorisation along the frames."""
         frames, size = self.gradient.shape
@@ -236,6 +307,8 @@ class _Problem:
     fps: float
     ground: Ground | None
     given_weights: Weights | None
+    hardness: float = 1.0
+    """factor of the weights of bounds"""
     columns: Tensor = field(init=False)
     """(N,) the columns that may change"""
 
@@ -252,6 +325,15 @@ class _Problem:
         free[:3] = True
         self.columns = torch.cat([torch.arange(3), 3 + free.nonzero()[:, 0]])
 
+    def limits(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Lower and upper bounds of what `bounded` gives, and their weights, `(C,)` each."""
+        low, high = self.skeleton.dof_limits.double().unbind(-1)
+        margin = torch.minimum(torch.full_like(low, _LIMIT_MARGIN), 0.1 * (high - low))
+        count = 0 if self.ground is None else min(_LOWEST, len(self.ground.points.bodies))
+        floor = torch.zeros(count, dtype=low.dtype)
+        weights = torch.cat([floor + self.weights.sink, torch.full_like(low, self.weights.limit)])
+        return torch.cat([floor, low + margin]), torch.cat([floor + torch.inf, high - margin]), self.hardness * weights
+
     def pose(self, root: Tensor, local: Tensor) -> _Pose:
         """With the poses of all bodies."""
         return _Pose(root, local, *forward_kinematics(self.skeleton, root, local))
@@ -267,86 +349,107 @@ class _Problem:
         return torch.cat([pose.root - self.root, turned[:, 0], dofs], dim=-1)[:, self.columns]
 
     def terms(self, pose: _Pose) -> list[_Term]:
-        """All but the smoothness."""
-        return [*self._goal_terms(pose), self._limit_term(pose), *self._ground_terms(pose)]
+        """All but bounds and smoothness."""
+        return [*self._goal_terms(pose), *self._stance_terms(pose)]
 
     def cost(self, pose: _Pose) -> float:
         """Weighted sum of squares."""
         deviation, weights = self.deviation(pose), self.weights
         squares = [term.residual.square().sum() for term in self.terms(pose)]
+        values = self.bounded(pose, self.lowest(pose))
+        lower, upper, scale = self.limits()
+        squares.append((scale * ((lower - values).clamp_min(0.0) + (values - upper).clamp_min(0.0))).square().sum())
         squares.append((weights.keep * deviation).square().sum())
         squares.append((weights.smooth * self.fps * deviation.diff(dim=0)).square().sum())
         return float(torch.stack(squares).sum())
 
-    def system(self, pose: _Pose) -> _System:
-        """Normal equations at a pose."""
+    def system(self, pose: _Pose) -> tuple[_System, _Bounds]:
+        """Normal equations at a pose, with the bounds that are crossed there."""
         frames, size = len(self.root), len(self.columns)
         zeros = self.root.new_zeros
         system = _System(zeros(frames, size, size), zeros(max(frames - 1, 0), size, size), zeros(frames, size))
         turns = turns_of(self.skeleton, pose.positions, pose.rotations)
         for term in self.terms(pose):
+            assert term.jacobian is not None
             system.add(term, term.jacobian(turns)[..., self.columns])
         system.add_smoothness(self.deviation(pose), self.weights.smooth * self.fps, self.weights.keep)
-        return system
+        bounds = self._bounds(pose, turns)
+        crossed = bounds.crossed(bounds.values)
+        if crossed is not None:
+            system.add(*crossed)
+        bounds.active = (bounds.values < bounds.lower) | (bounds.values > bounds.upper)
+        return system, bounds
+
+    def heights(self, pose: _Pose) -> tuple[Tensor, Tensor]:
+        """Collision points `(T, P, 3)` and their heights `(T, P)`, m."""
+        assert self.ground is not None
+        on, geometry = self.point_bodies, self.ground.points
+        points = pose.positions[:, on] + quat_apply(pose.rotations[:, on], geometry.points.to(pose.positions))
+        return points, points[..., 2] - geometry.radii.to(points)
+
+    def lowest(self, pose: _Pose) -> Tensor:
+        """The lowest points of each frame, `(T, R)`."""
+        if self.ground is None:
+            return torch.zeros(len(self.root), 0, dtype=torch.long)
+        _, heights = self.heights(pose)
+        return heights.topk(min(_LOWEST, heights.shape[1]), largest=False).indices
+
+    def bounded(self, pose: _Pose, rows: Tensor) -> Tensor:
+        """The values that have bounds, `(T, C)`: heights of the points `rows`, then joint coordinates."""
+        dofs = limit_coordinates(self.skeleton, pose.local)
+        if self.ground is None:
+            return dofs
+        return torch.cat([torch.take_along_dim(self.heights(pose)[1], rows, dim=1), dofs], dim=-1)
+
+    def _bounds(self, pose: _Pose, turns: Turns) -> _Bounds:
+        rows = self.lowest(pose)
+        lower, upper, scale = self.limits()
+        joints = coordinate_jacobian(self.skeleton, pose.local)
+        jacobian = torch.cat([joints.new_zeros(*joints.shape[:-1], 6), joints], dim=-1)[..., self.columns]
+        if self.ground is not None:
+            points = torch.take_along_dim(self.heights(pose)[0], rows[..., None], dim=1)
+            rise = turns.of_points(self.point_bodies[rows], points)[..., 2, self.columns]
+            jacobian = torch.cat([rise, jacobian], dim=1)
+        values = self.bounded(pose, rows)
+        none = torch.zeros_like(values, dtype=torch.bool)
+        return _Bounds(rows, values, lower, upper, scale, scale[:, None] * jacobian, none)
 
     def _goal_terms(self, pose: _Pose) -> list[_Term]:
         goals = self.goals
         bodies = torch.tensor(goals.bodies)
         rotations = pose.rotations[:, bodies]
         points = pose.positions[:, bodies] + quat_apply(rotations, goals.points.to(rotations))
-        turns = exp_map_from_quat(quat_multiply(rotations, quat_conjugate(goals.rotations.to(rotations))))
+        errors = exp_map_from_quat(quat_multiply(rotations, quat_conjugate(goals.rotations.to(rotations))))
         near = goals.position_weights.double()[:, None]
         aligned = goals.rotation_weights.double()[:, None]
         return [
             _Term(
                 (near * (points - goals.positions.to(points))).flatten(1),
-                lambda axes: (near[..., None] * axes.of_points(bodies, points)).flatten(1, 2),
+                lambda turns: (near[..., None] * turns.of_points(bodies, points)).flatten(1, 2),
             ),
             _Term(
-                (aligned * turns).flatten(1),
-                lambda axes: (aligned[..., None] * axes.of_bodies(bodies)).flatten(1, 2),
+                (aligned * errors).flatten(1),
+                lambda turns: (aligned[..., None] * turns.of_bodies(bodies)).flatten(1, 2),
             ),
         ]
 
-    def _limit_term(self, pose: _Pose) -> _Term:
-        weight = self.weights.limit
-        dofs = self.skeleton.dofs_from_local_rotations(pose.local)
-        low, high = self.skeleton.dof_limits.to(dofs).unbind(-1)
-        margin = torch.minimum(torch.full_like(low, _LIMIT_MARGIN), 0.1 * (high - low))
-        over = (dofs - high + margin).clamp_min(0.0) - (low + margin - dofs).clamp_min(0.0)
-
-        def jacobian(_: Turns) -> Tensor:
-            rows = weight * (over != 0).to(dofs)[..., None] * coordinate_jacobian(self.skeleton, pose.local)
-            return torch.cat([rows.new_zeros(*rows.shape[:-1], 6), rows], dim=-1)
-
-        return _Term(weight * over, jacobian)
-
-    def _ground_terms(self, pose: _Pose) -> list[_Term]:
+    def _stance_terms(self, pose: _Pose) -> list[_Term]:
         if self.ground is None:
             return []
-        geometry, weights = self.ground.points, self.weights
-        local = geometry.points.to(pose.positions)
-        points = pose.positions[:, self.point_bodies] + quat_apply(pose.rotations[:, self.point_bodies], local)
-        heights = points[..., 2] - geometry.radii.to(points)
-        low, rows = heights.topk(min(_LOWEST, heights.shape[1]), largest=False)
-        sunk = weights.sink * (low < 0).to(low)
-        lowest = torch.take_along_dim(points, rows[..., None], dim=1)
-        under, standing, bodies = self.point_bodies[rows], self.standing, self.point_bodies[self.standing]
+        points, heights = self.heights(pose)
+        standing, weights = self.standing, self.weights
+        points, bodies = points[:, standing], self.point_bodies[standing]
         touch = weights.touch * self.stance
-        both = weights.slide * self.fps * torch.minimum(self.stance[1:], self.stance[:-1])
-        slide = both.repeat_interleave(2, dim=-1)
-        planar = points[:, standing, :2].flatten(1)
+        slide = weights.slide * self.fps * torch.minimum(self.stance[1:], self.stance[:-1])
+        slide = slide.repeat_interleave(2, dim=-1)
         return [
             _Term(
-                sunk * low, lambda axes: sunk[..., None] * axes.of_points(self.point_bodies[rows], lowest)[..., 2, :]
-            ),
-            _Term(
                 touch * heights[:, standing],
-                lambda axes: touch[..., None] * axes.of_points(bodies, points[:, standing])[..., 2, :],
+                lambda turns: touch[..., None] * turns.of_points(bodies, points)[..., 2, :],
             ),
             _Term(
-                slide * planar.diff(dim=0),
-                lambda axes: axes.of_points(bodies, points[:, standing])[..., :2, :].flatten(1, 2),
+                slide * points[..., :2].flatten(1).diff(dim=0),
+                lambda turns: turns.of_points(bodies, points)[..., :2, :].flatten(1, 2),
                 slide,
             ),
         ]

@@ -37,9 +37,14 @@ class Turns:
             bodies: `(K,)`, or `(..., K)` if the bodies differ from frame to frame.
             points: `(..., K, 3)` m, world.
         """
-        arms = points.unsqueeze(-2) - self.origins.unsqueeze(-3)
-        swing = torch.linalg.cross(self.axes.unsqueeze(-3).expand_as(arms), arms, dim=-1)
-        swing = (swing * self.moves[bodies].unsqueeze(-1)).transpose(-1, -2)
+        x, y, z = points.unbind(-1)
+        zero = torch.zeros_like(x)
+        cross = torch.stack([zero, z, -y, -z, zero, x, y, -x, zero], dim=-1).unflatten(-1, (3, 3))
+        # axis x (point - origin), as products of matrices: a x p = -[p] a
+        swing = cross @ self.axes.mT.unsqueeze(-3) - torch.linalg.cross(self.axes, self.origins, dim=-1).mT.unsqueeze(
+            -3
+        )
+        swing = swing * self.moves[bodies].unsqueeze(-2)
         shift = torch.eye(3, dtype=points.dtype, device=points.device).expand(*swing.shape[:-1], 3)
         return torch.cat([shift, swing], dim=-1)
 

@@ -12,6 +12,7 @@ from motionlib.processing.heights import known_collision_points
 from motionlib.processing.stance import FootPoints, foot_points, stance_of
 from poselib.anatomy import AnatomyError, anatomy_of
 from poselib.ground import CollisionPoints
+from poselib.ik import limit_coordinates
 from poselib.skeleton import Skeleton
 
 __all__ = ["Quality", "quality"]
@@ -80,7 +81,7 @@ def quality(
     else:
         lowest = points.lowest(positions, rotations).amin(dim=-1)
     sunk = 1000.0 * (-lowest).clamp_min(0.0)
-    dofs = skeleton.dofs_from_local_rotations(motion.for_skeleton(skeleton).local_rotations)
+    dofs = limit_coordinates(skeleton, motion.for_skeleton(skeleton).local_rotations)
     low, high = skeleton.dof_limits.unbind(-1)
     excess = torch.maximum(low - dofs, dofs - high)
     return Quality(
