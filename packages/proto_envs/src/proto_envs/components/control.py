@@ -191,8 +191,8 @@ class MotionReference:
         clips, starts, played = chosen if ids is None else (part[ids] for part in chosen)
         times = torch.cat([starts + (played + moment) * self.dt for moment in moments])
         state = self.library.get_body_state(clips.repeat(len(moments)), times)
-        n = len(clips)
-        return [state.map(lambda field, i=i: field[i * n : (i + 1) * n]) for i in range(len(moments))]
+        parts = [field.split(len(clips)) for field in vars(state).values()]
+        return [BodyState(*fields) for fields in zip(*parts, strict=True)]
 
     def _renew(self, ids: Tensor) -> BodyState:
         """Look up what `ids` see after a reset; returns their reference now."""
