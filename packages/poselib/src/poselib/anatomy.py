@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -101,6 +102,10 @@ class Anatomy:
 
     def standing(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """`poses` in the reference pose, with the root at the origin."""
+        return self._standing
+
+    @cached_property
+    def _standing(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         return self.poses(*forward_kinematics(self.skeleton, torch.zeros(3), self.reference))
 
     def leg_length(self) -> float:

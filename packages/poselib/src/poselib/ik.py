@@ -9,7 +9,6 @@ faster than a call of MuJoCo's `mj_jac` for each frame and point, and free of a 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -18,6 +17,7 @@ from torch import Tensor
 from poselib.ground import CollisionPoints
 from poselib.jacobians import Turns, coordinate_jacobian, moved, turns_of
 from poselib.kinematics import forward_kinematics
+from poselib.least_squares import Bounds, System, Term
 from poselib.rotations import exp_map_from_quat, quat_apply, quat_conjugate, quat_multiply
 from poselib.skeleton import Skeleton
 
@@ -189,113 +189,6 @@ class _Pose:
     rotations: Tensor
 
 
-@dataclass(frozen=True, eq=False)
-class _Term:
-    """One kind of residual; the Jacobian is worked out only where it is needed."""
-
-    residual: Tensor
-    """(T, R), or (T - 1, R) between neighbouring frames"""
-    jacobian: Callable[[Turns], Tensor] | None = None
-    """to (T, R, 6 + D)"""
-    pairs: Tensor | None = None
-    """(T - 1, R) weights if the residual is `pairs * (value[t + 1] - value[t])`; the Jacobian is then that of value"""
-
-
-@dataclass(eq=False)
-class _Bounds:
-    """Values that must stay within bounds: heights of the lowest points and joint coordinates, C of them."""
-
-    rows: Tensor
-    """(T, R) the lowest points"""
-    values: Tensor
-    """(T, C)"""
-    lower: Tensor
-    """(C,)"""
-    upper: Tensor
-    """(C,)"""
-    weights: Tensor
-    """(C,)"""
-    jacobian: Tensor
-    """(T, C, N), weighted"""
-    active: Tensor
-    """(T, C) which ones the system knows of"""
-
-    def crossed(self, values: Tensor) -> tuple[_Term, Tensor] | None:
-        """The bounds that other values `(T, C)` cross and the system does not know of, with their Jacobian."""
-        below, above = (values < self.lower) & ~self.active, (values > self.upper) & ~self.active
-        fresh = below | above
-        if not bool(fresh.any()):
-            return None
-        gaps = torch.where(below, self.values - self.lower, 0.0) + torch.where(above, self.values - self.upper, 0.0)
-        return _Term(self.weights * gaps), fresh[..., None] * self.jacobian
-
-
-@dataclass(eq=False)
-class _System:
-    """Block tridiagonal normal equations in N columns."""
-
-    diagonal: Tensor
-    """(T, N, N)"""
-    below: Tensor
-    """(T - 1, N, N) block of frame t + 1 (rows) and t (columns)"""
-    gradient: Tensor
-    """(T, N)"""
-
-    def add(self, term: _Term, jacobian: Tensor) -> None:
-        """Add a term; its Jacobian has N columns."""
-        if term.pairs is None:
-            self.diagonal += jacobian.mT @ jacobian
-            self.gradient += (jacobian.mT @ term.residual[..., None])[..., 0]
-            return
-        before, after = term.pairs[..., None] * jacobian[:-1], term.pairs[..., None] * jacobian[1:]
-        self.diagonal[:-1] += before.mT @ before
-        self.diagonal[1:] += after.mT @ after
-        self.below -= after.mT @ before
-        self.gradient[:-1] -= (before.mT @ term.residual[..., None])[..., 0]
-        self.gradient[1:] += (after.mT @ term.residual[..., None])[..., 0]
-
-    def add_smoothness(self, deviation: Tensor, change: float, keep: float) -> None:
-        """Add the size of the correction `(T, N)` and, weighted by `change`, its difference from frame to frame."""
-        columns = self.diagonal.diagonal(dim1=-2, dim2=-1)
-        columns += keep**2
-        self.gradient += keep**2 * deviation
-        step = change**2 * deviation.diff(dim=0)
-        columns[:-1] += change**2
-        columns[1:] += change**2
-        self.below.diagonal(dim1=-2, dim2=-1).sub_(change**2)
-        self.gradient[:-1] -= step
-        self.gradient[1:] += step
-
-    def extended(self, term: _Term, jacobian: Tensor) -> _System:
-        """A copy with one more term, which must not couple frames."""
-        result = _System(self.diagonal.clone(), self.below, self.gradient.clone())
-        result.add(term, jacobian)
-        return result
-
-    def promise(self, step: Tensor) -> float:
-        """By how much a step `(T, N)` would lower the cost if all were linear (a lower bound)."""
-        return -float((self.gradient * step).sum())
-
-    def step(self, damping: float) -> Tensor:
-        """The damped Gauss-Newton step `(T, N)`, by a block Cholesky factorisation along the frames."""
-        frames, size = self.gradient.shape
-        damped = self.diagonal + damping * torch.eye(size).to(self.diagonal)
-        factors, links, values = [], [], []
-        block, value = damped[0], -self.gradient[0]
-        for t in range(frames):
-            factor = torch.linalg.cholesky(block)
-            values.append(torch.linalg.solve_triangular(factor, value[:, None], upper=False))
-            factors.append(factor)
-            if t + 1 < frames:
-                links.append(torch.linalg.solve_triangular(factor, self.below[t].T, upper=False))
-                block = damped[t + 1] - links[t].T @ links[t]
-                value = -self.gradient[t + 1] - (links[t].T @ values[t])[:, 0]
-        steps = [torch.linalg.solve_triangular(factors[-1].T, values[-1], upper=True)]
-        for t in range(frames - 2, -1, -1):
-            steps.append(torch.linalg.solve_triangular(factors[t].T, values[t] - links[t] @ steps[-1], upper=True))
-        return torch.stack(steps[::-1])[..., 0]
-
-
 @dataclass(eq=False)
 class _Problem:
     """All residuals of one clip."""
@@ -348,7 +241,7 @@ class _Problem:
         dofs = self.skeleton.dof_velocities_from_joint_velocities(turned)
         return torch.cat([pose.root - self.root, turned[:, 0], dofs], dim=-1)[:, self.columns]
 
-    def terms(self, pose: _Pose) -> list[_Term]:
+    def terms(self, pose: _Pose) -> list[Term]:
         """All but bounds and smoothness."""
         return [*self._goal_terms(pose), *self._stance_terms(pose)]
 
@@ -363,11 +256,11 @@ class _Problem:
         squares.append((weights.smooth * self.fps * deviation.diff(dim=0)).square().sum())
         return float(torch.stack(squares).sum())
 
-    def system(self, pose: _Pose) -> tuple[_System, _Bounds]:
+    def system(self, pose: _Pose) -> tuple[System, Bounds]:
         """Normal equations at a pose, with the bounds that are crossed there."""
         frames, size = len(self.root), len(self.columns)
         zeros = self.root.new_zeros
-        system = _System(zeros(frames, size, size), zeros(max(frames - 1, 0), size, size), zeros(frames, size))
+        system = System(zeros(frames, size, size), zeros(max(frames - 1, 0), size, size), zeros(frames, size))
         turns = turns_of(self.skeleton, pose.positions, pose.rotations)
         for term in self.terms(pose):
             assert term.jacobian is not None
@@ -401,7 +294,7 @@ class _Problem:
             return dofs
         return torch.cat([torch.take_along_dim(self.heights(pose)[1], rows, dim=1), dofs], dim=-1)
 
-    def _bounds(self, pose: _Pose, turns: Turns) -> _Bounds:
+    def _bounds(self, pose: _Pose, turns: Turns) -> Bounds:
         rows = self.lowest(pose)
         lower, upper, scale = self.limits()
         joints = coordinate_jacobian(self.skeleton, pose.local)
@@ -412,9 +305,9 @@ class _Problem:
             jacobian = torch.cat([rise, jacobian], dim=1)
         values = self.bounded(pose, rows)
         none = torch.zeros_like(values, dtype=torch.bool)
-        return _Bounds(rows, values, lower, upper, scale, scale[:, None] * jacobian, none)
+        return Bounds(rows, values, lower, upper, scale, scale[:, None] * jacobian, none)
 
-    def _goal_terms(self, pose: _Pose) -> list[_Term]:
+    def _goal_terms(self, pose: _Pose) -> list[Term]:
         goals = self.goals
         bodies = torch.tensor(goals.bodies)
         rotations = pose.rotations[:, bodies]
@@ -423,17 +316,17 @@ class _Problem:
         near = goals.position_weights.double()[:, None]
         aligned = goals.rotation_weights.double()[:, None]
         return [
-            _Term(
+            Term(
                 (near * (points - goals.positions.to(points))).flatten(1),
                 lambda turns: (near[..., None] * turns.of_points(bodies, points)).flatten(1, 2),
             ),
-            _Term(
+            Term(
                 (aligned * errors).flatten(1),
                 lambda turns: (aligned[..., None] * turns.of_bodies(bodies)).flatten(1, 2),
             ),
         ]
 
-    def _stance_terms(self, pose: _Pose) -> list[_Term]:
+    def _stance_terms(self, pose: _Pose) -> list[Term]:
         if self.ground is None:
             return []
         points, heights = self.heights(pose)
@@ -443,11 +336,11 @@ class _Problem:
         slide = weights.slide * self.fps * torch.minimum(self.stance[1:], self.stance[:-1])
         slide = slide.repeat_interleave(2, dim=-1)
         return [
-            _Term(
+            Term(
                 touch * heights[:, standing],
                 lambda turns: touch[..., None] * turns.of_points(bodies, points)[..., 2, :],
             ),
-            _Term(
+            Term(
                 slide * points[..., :2].flatten(1).diff(dim=0),
                 lambda turns: turns.of_points(bodies, points)[..., :2, :].flatten(1, 2),
                 slide,

@@ -47,7 +47,7 @@ _POSITION_WEIGHTS = {"pelvis": 1.0, "wrist": 1.5, "elbow": 1.0, "knee": 1.0, "an
 _ROTATION_WEIGHTS = {"pelvis": 0.5, "chest": 0.5, "head": 0.2, "ankle": 0.3, "toe": 0.1, "wrist": 0.1, "collar": 0.05}
 _OTHER_ROTATION = 0.05
 """per rad, of segments whose joints have goals in position"""
-_FROM_REST = Weights(smooth=3e-3, keep=1e-2)
+_FROM_REST = Weights(smooth=1e-2, keep=1e-2)
 """for robots: from the rest pose to the motion, so changes are large and cost little"""
 
 

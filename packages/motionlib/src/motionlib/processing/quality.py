@@ -10,7 +10,7 @@ from torch import Tensor
 from motionlib.motion import Motion, MotionError
 from motionlib.processing.heights import known_collision_points
 from motionlib.processing.stance import FootPoints, foot_points, stance_of
-from poselib.anatomy import AnatomyError, anatomy_of
+from poselib.anatomy import Anatomy, AnatomyError, anatomy_of
 from poselib.ground import CollisionPoints
 from poselib.ik import limit_coordinates
 from poselib.skeleton import Skeleton
@@ -52,6 +52,7 @@ def quality(
     skeleton: Skeleton,
     points: CollisionPoints | None = None,
     *,
+    anatomy: Anatomy | None = None,
     stance: Tensor | None = None,
     key_point_error: float | None = None,
 ) -> Quality:
@@ -61,6 +62,7 @@ def quality(
         motion: bodies are matched by name.
         skeleton: of the character; feet are found by `poselib.anatomy`.
         points: its collision geometry; known for built-in characters.
+        anatomy: its parts; found by name where not given.
         stance: `(T, 2)` bool, when the left and right foot stand. Without it the clip itself decides, by height and
             speed (`stance_of`), which forgives feet that slide fast; a retargeted clip is better judged by its source.
         key_point_error: mm, passed through.
@@ -70,9 +72,10 @@ def quality(
     """
     points = points or known_collision_points(skeleton)
     try:
-        feet = foot_points(motion, anatomy_of(skeleton), points)
+        anatomy = anatomy or anatomy_of(skeleton, poses=motion.for_skeleton(skeleton).local_rotations)
     except AnatomyError as error:
         raise MotionError(f"clip {motion.name!r}: {error}") from error
+    feet = foot_points(motion, anatomy, points)
     if stance is None:
         stance = stance_of(feet, motion.fps)
     positions, rotations = motion.world_poses(skeleton)

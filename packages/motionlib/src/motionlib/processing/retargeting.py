@@ -14,7 +14,7 @@ from motionlib.processing.stance import foot_bodies, foot_points, stance_of
 from poselib import models
 from poselib.anatomy import Anatomy, AnatomyError, anatomy_of
 from poselib.ground import CollisionPoints, height_offset
-from poselib.ik import Ground, Weights, solve_ik
+from poselib.ik import Ground, solve_ik
 from poselib.kinematics import forward_kinematics
 from poselib.retargeting import Transfer, goals_of, ground_shift, retarget
 from poselib.rotations import quat_apply, quat_identity
@@ -83,14 +83,19 @@ def retargeted_with_report(
     motion: Motion, character: str, *, ik: bool = True, bodies: Mapping[str, str] | None = None
 ) -> tuple[Motion, RetargetReport]:
     """As `retargeted`, with numbers; a clip of that very character is cleaned. Stances are those of the source."""
-    result, transferred, transfer, stance = _retargeted(motion, character, ik, bodies)
+    result, transferred, transfer = _retargeted(motion, character, ik, bodies)
+    motion, source, points = _source(motion, bodies)
+    stance = stance_of(foot_points(motion, source, points), motion.fps)
     target = anatomy_of(models.skeleton(character))
-    source = skeleton_of(motion)
-    error = _key_point_error(result, target, transfer)
     return result, RetargetReport(
-        source=quality(motion, source, stance=stance),
+        source=quality(motion, source.skeleton, anatomy=source, stance=stance),
         transferred=quality(transferred, target.skeleton, stance=stance),
-        result=quality(result, target.skeleton, stance=stance, key_point_error=error),
+        result=quality(
+            result,
+            target.skeleton,
+            stance=stance,
+            key_point_error=_key_point_error(result, target, transfer),
+        ),
     )
 
 
@@ -103,38 +108,40 @@ def cleaned(motion: Motion, character: str) -> Motion:
 
 def _retargeted(
     motion: Motion, character: str, ik: bool, bodies: Mapping[str, str] | None
-) -> tuple[Motion, Motion, Transfer, Tensor]:
-    """The result, the mere transfer, its goals, and the source's stances `(T, 2)`."""
+) -> tuple[Motion, Motion, Transfer]:
+    """The result, the mere transfer, and its goals."""
     if character not in models.MODELS:
         raise MotionError(f"no built-in character {character!r}; there are {sorted(models.MODELS)}")
-    skeleton, target = skeleton_of(motion), anatomy_of(models.skeleton(character))
+    target, geometry = anatomy_of(models.skeleton(character)), models.collision_points(character)
+    motion, source, points = _source(motion, bodies)
+    transfer = _transfer(motion, source, target)
+    transferred = _clip(motion, target.skeleton, transfer.root_positions, transfer.local_rotations)
+    transfer = _on_the_ground(transfer, motion, source, points, transferred, target)
+    transferred = replace(transferred, root_positions=transfer.root_positions)
+    if not ik:
+        return transferred, transferred, transfer
+    stance = stance_of(foot_points(motion, source, points), motion.fps)
+    solution = solve_ik(
+        target.skeleton,
+        transfer.root_positions,
+        transfer.local_rotations,
+        goals_of(target, transfer.positions, transfer.rotations),
+        fps=motion.fps,
+        ground=Ground(geometry, _standing_points(transferred, target, geometry, stance)),
+    )
+    return _clip(motion, target.skeleton, solution.root_positions, solution.local_rotations), transferred, transfer
+
+
+def _source(motion: Motion, bodies: Mapping[str, str] | None) -> tuple[Motion, Anatomy, CollisionPoints | None]:
+    """A clip with bodies in its skeleton's order, what they are, and their geometry if it is known."""
+    skeleton = skeleton_of(motion)
     motion = motion.for_skeleton(skeleton)
     try:
         source = anatomy_of(skeleton, bodies=bodies, poses=motion.local_rotations)
     except AnatomyError as error:
         raise MotionError(f"clip {motion.name!r}: {error}") from error
     points = models.collision_points(skeleton.name) if skeleton.name in models.MODELS else None
-    stance = stance_of(foot_points(motion, source, points), motion.fps)
-    transfer = _transfer(motion, source, target)
-    transferred = _clip(motion, target.skeleton, transfer.root_positions, transfer.local_rotations)
-    transfer = _on_the_ground(transfer, motion, source, points, transferred, target)
-    transferred = replace(transferred, root_positions=transfer.root_positions)
-    if not ik:
-        return transferred, transferred, transfer, stance
-    geometry = models.collision_points(character)
-    standing = _standing_points(transferred, target, geometry, stance)
-    goals = goals_of(target, transfer.positions, transfer.rotations)
-    solution = solve_ik(
-        target.skeleton,
-        transfer.root_positions,
-        transfer.local_rotations,
-        goals,
-        fps=motion.fps,
-        ground=Ground(geometry, standing),
-        weights=Weights(),
-    )
-    result = _clip(motion, target.skeleton, solution.root_positions, solution.local_rotations)
-    return result, transferred, transfer, stance
+    return motion, source, points
 
 
 def _transfer(motion: Motion, source: Anatomy, target: Anatomy) -> Transfer:
