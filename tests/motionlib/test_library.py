@@ -6,7 +6,7 @@ import torch
 from scipy.spatial.transform import Rotation, Slerp
 
 from motionlib import MotionError, MotionLib
-from motionlib.library import MotionState
+from motionlib.states import MotionState
 from poselib import models
 from poselib.kinematics import forward_kinematics, forward_velocities
 from poselib.rotations import angle_between
@@ -70,7 +70,8 @@ def test_frame_times_give_the_stored_frames(library):
 def test_frames_are_forward_kinematics_of_local_rotations(library):
     state = at(library, 1, torch.arange(24) / 30.0)
     positions, rotations = forward_kinematics(SKELETON, state.body_positions[:, 0], state.local_rotations)
-    torch.testing.assert_close(state.body_positions, positions, rtol=0, atol=2e-5)
+    # Joint rotations are stored to 16 bits: 6e-5 rad at most, along a chain of four joints.
+    torch.testing.assert_close(state.body_positions, positions, rtol=0, atol=1e-4)
     assert float(angle_between(state.body_rotations, rotations).max()) < 2e-3
     again = SKELETON.local_rotations_from_dofs(state.dof_positions, state.body_rotations[:, 0])
     balls = [b for b, joint in enumerate(SKELETON.joints) if joint.kind == "ball"]
@@ -138,7 +139,7 @@ def test_cycles_repeat_one_rigid_motion(name):
     duration = float(library.durations[0])
     times = 0.3 * duration + duration * torch.arange(-4.0, 6.0)
     state = at(library, 0, times)
-    yaw = float(library._cycle.yaw[0])
+    yaw = float(library.index.cycles.yaw[0])
     turn = Rotation.from_euler("z", yaw)
     steps = state.body_positions[1:, 0] - state.body_positions[:-1, 0]
     np.testing.assert_allclose(turn.apply(steps[:-1].numpy()), steps[1:].numpy(), atol=2e-4)

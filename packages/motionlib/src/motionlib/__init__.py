@@ -8,9 +8,10 @@ captions.
 from motionlib.datasets import Dataset
 from motionlib.exporters import save
 from motionlib.importers import load, load_all
-from motionlib.library import BodyState, MotionLib, MotionState
+from motionlib.library import MotionLib
 from motionlib.motion import Motion, MotionError
 from motionlib.samples import sample_names, sample_path
+from motionlib.states import BodyState, MotionState
 
 __all__ = [
     "BodyState",

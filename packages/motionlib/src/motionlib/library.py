@@ -2,64 +2,35 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from typing import Self
+from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from motionlib.clip_index import ClipIndex, checked_weights
+from motionlib.datasets.entries import SubMotion
+from motionlib.frame_store import FrameStore, Moment
 from motionlib.loops import Cycle
 from motionlib.motion import Motion, MotionError
-from motionlib.processing.frames import ClipFrames, clip_frames
+from motionlib.packed import read_packed, write_packed
+from motionlib.processing.frames import clip_frames
 from motionlib.processing.heights import HeightFix
 from motionlib.samples import sample_names, sample_path
+from motionlib.states import BodyState, MotionState
+from motionlib.sub_motions import SubMotions
 from poselib import models
 from poselib.ground import CollisionPoints
 from poselib.skeleton import Skeleton
 
-__all__ = ["BodyState", "MotionLib", "MotionState"]
-
-
-@dataclass(frozen=True, eq=False)
-class BodyState:
-    """The bodies of the reference at N moments; world frame, m, s, rad."""
-
-    body_positions: Tensor
-    """(N, B, 3)"""
-    body_rotations: Tensor
-    """(N, B, 4)"""
-    body_velocities: Tensor
-    """(N, B, 3)"""
-    body_angular_velocities: Tensor
-    """(N, B, 3)"""
-    contacts: Tensor
-    """(N, B) bool, bodies that rest on the ground"""
-
-    def map(self, function: Callable[[Tensor], Tensor]) -> Self:
-        """The same state with `function` applied to every field, to reshape or select."""
-        return type(self)(*(function(getattr(self, field.name)) for field in fields(self)))
-
-
-@dataclass(frozen=True, eq=False)
-class MotionState(BodyState):
-    """Bodies and joints of the reference at N moments: B bodies, D degrees of freedom."""
-
-    local_rotations: Tensor
-    """(N, B, 4)"""
-    dof_positions: Tensor
-    """(N, D)"""
-    dof_velocities: Tensor
-    """(N, D)"""
+__all__ = ["MotionLib"]
 
 
 class MotionLib:
-    """M clips on one skeleton, stored frame after frame (F in all) in two packed tensors.
+    """M clips on one skeleton, their frames in the packed tables of a `FrameStore`.
 
-    A query gathers two neighbouring frames, interpolates, and moves the result on by the cycles that a wrapped clip has
-    gone through. It runs no Python loop and never waits for the device. Within a frame, numbers stand by component (all
-    x, then all y, ...), so that every step of a query runs over long contiguous rows.
+    A query fetches two neighbouring frames, interpolates, and moves the result on by the cycles that a wrapped clip has
+    gone through. It runs no Python loop over clips and never waits for the device.
     """
 
     def __init__(
@@ -68,6 +39,7 @@ class MotionLib:
         skeleton: Skeleton,
         *,
         weights: Sequence[float] | Tensor | None = None,
+        sub_motions: Sequence[Sequence[SubMotion]] | None = None,
         height_fix: HeightFix = "lift",
         loop_blend: float = 0.25,
         collision_points: CollisionPoints | None = None,
@@ -79,6 +51,7 @@ class MotionLib:
             motions: at least one; bodies are matched with the skeleton by name.
             skeleton: of the character that is to move.
             weights: (M,) relative frequency of each clip in `sample_motions`; equal if left out.
+            sub_motions: the parts of each clip that `sample_sub_motions` draws; none of its own stands for all of it.
             height_fix: "lift" raises frames that sink and lowers clips that hover, "lowest" puts the lowest point of
                 each clip on z = 0, "none" keeps the heights.
             loop_blend: s on either side of the seam over which a wrapped clip is bent to close; 0 for no change.
@@ -90,33 +63,54 @@ class MotionLib:
         """
         if not motions:
             raise MotionError("a motion library needs at least one clip")
+        table = checked_weights(weights, len(motions))
         clips = [
             clip_frames(m, skeleton, points=collision_points, height_fix=height_fix, loop_blend=loop_blend)
             for m in motions
         ]
-        lengths = [motion.num_frames for motion in motions]
-        self.skeleton = skeleton
-        self.names = tuple(motion.name for motion in motions)
-        self.labels = tuple(motion.labels for motion in motions)
-        self.num_frames = torch.tensor(lengths)
-        self.first_frames = self.num_frames.cumsum(0) - self.num_frames
-        self.fps = torch.tensor([motion.fps for motion in motions])
-        self.durations = torch.tensor([motion.duration for motion in motions])
-        self.loops = torch.tensor([motion.loop == "wrap" for motion in motions])
-        self.weights = _checked_weights(weights, len(motions))
-        self._cycle = Cycle(*(torch.stack([getattr(c.cycle, f) for c in clips]) for f in ("yaw", "center", "step")))
-        self._world = torch.cat([_pack_world(clip) for clip in clips])
-        self._joints = torch.cat([_pack_joints(clip) for clip in clips])
-        self._finish()
-        if torch.device(device) != self.device:
-            self.__dict__.update(self.to(device).__dict__)
+        frames = [FrameStore.of_clip(clip, motion.name) for clip, motion in zip(clips, motions, strict=True)]
+        parts = [()] * len(motions) if sub_motions is None else sub_motions
+        self._fill(
+            skeleton,
+            ClipIndex.of(motions, [clip.cycle for clip in clips], table),
+            FrameStore.joined(frames),
+            SubMotions.of(motions, table.tolist(), parts),
+            device,
+        )
 
-    def _finish(self) -> None:
-        """Derive what queries look up: one row of numbers per clip, the cumulative weights."""
-        columns = [self.fps, self.durations, self.loops.float(), self.num_frames - 2.0, self._cycle.yaw]
-        self._clips = torch.cat([torch.stack(columns, dim=1), self._cycle.center, self._cycle.step], dim=1)
-        self._cumulative = _cumulative(self.weights)
-        self._any_loop = bool(self.loops.any())
+    def _fill(
+        self,
+        skeleton: Skeleton,
+        index: ClipIndex,
+        frames: FrameStore,
+        sub_motions: SubMotions,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        def move(tensor: Tensor) -> Tensor:
+            return tensor.to(device)
+
+        self.skeleton = skeleton
+        self.index = index.map(move)
+        self.frames = frames.map(move)
+        self.sub_motions = sub_motions.map(move)
+        self._any_loop = bool(index.loops.any())
+        self._only_balls = _only_balls(skeleton)
+        self._names: tuple[str, ...] | None = None
+        self._cumulative: Tensor | None = None
+        self._cumulative_sub_motions: Tensor | None = None
+
+    @classmethod
+    def _of(
+        cls,
+        skeleton: Skeleton,
+        index: ClipIndex,
+        frames: FrameStore,
+        sub_motions: SubMotions,
+        device: torch.device | str = "cpu",
+    ) -> MotionLib:
+        library = cls.__new__(cls)
+        library._fill(skeleton, index, frames, sub_motions, device)
+        return library
 
     @classmethod
     def from_samples(
@@ -133,58 +127,118 @@ class MotionLib:
         motions = [Motion.load(sample_path(skeleton_name, name)) for name in names]
         return cls(motions, models.skeleton(skeleton_name), device=device)
 
+    @classmethod
+    def open(
+        cls, path: str | Path, *, device: torch.device | str = "cpu", rank: int = 0, world_size: int = 1
+    ) -> MotionLib:
+        """A library that `save` or `PackedWriter` wrote, in constant time: frames stay in the file until a query.
+
+        Args:
+            path: a `.safetensors` file.
+            device: where the tensors go; "cpu" leaves them in the file, which is mapped to memory.
+            rank: which of `world_size` shares of the clips to take, contiguous and of about equally many frames.
+            world_size: how many shares there are.
+
+        Raises:
+            MotionError: if the file is missing, damaged, of a newer version, or no packed library.
+        """
+        return cls._of(*read_packed(Path(path), rank, world_size), device)
+
+    def save(self, path: str | Path) -> None:
+        """Write the library as one `.safetensors` file that `open` reads; it appears complete or not at all."""
+        write_packed(Path(path), self.skeleton, self.index, self.frames, self.sub_motions)
+
     # --- what is stored ----------------------------------------------------------------------------------------------
 
     @property
     def num_motions(self) -> int:
         """M."""
-        return len(self.names)
+        return len(self.index)
 
     @property
     def device(self) -> torch.device:
         """Where the tensors are."""
-        return self._world.device
+        return self.frames.positions.device
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the clips; read from the file when first asked for."""
+        if self._names is None:
+            self._names = tuple(self.index.names)
+        return self._names
+
+    @property
+    def labels(self) -> tuple[tuple[str, ...], ...]:
+        """What each clip shows, in words: the labels of its sub-motions."""
+        found: list[dict[str, None]] = [{} for _ in range(self.num_motions)]
+        for part, clip in enumerate(self.sub_motions.clips.tolist()):
+            found[clip] |= dict.fromkeys(self.sub_motions.labels(part))
+        return tuple(tuple(labels) for labels in found)
+
+    @property
+    def num_frames(self) -> Tensor:
+        """(M,) int64, frames of each clip."""
+        return self.index.num_frames
+
+    @property
+    def first_frames(self) -> Tensor:
+        """(M,) int64, row of each clip's first frame."""
+        return self.index.first_frames
+
+    @property
+    def fps(self) -> Tensor:
+        """(M,) frames per second."""
+        return self.index.table[:, 0]
+
+    @property
+    def durations(self) -> Tensor:
+        """(M,) s from the first frame to the last."""
+        return self.index.table[:, 1]
+
+    @property
+    def loops(self) -> Tensor:
+        """(M,) bool, which clips wrap."""
+        return self.index.loops
+
+    @property
+    def weights(self) -> Tensor:
+        """(M,) relative frequency of each clip in `sample_motions`."""
+        return self.index.weights
 
     @property
     def body_positions(self) -> Tensor:
-        """(F, B, 3) m, world; a view, as all of these are."""
-        return self._vectors(0)
+        """(F, B, 3) m, world. This and the next are unpacked for all frames each time they are asked for."""
+        return self.frames.vectors(0)
 
     @property
     def body_velocities(self) -> Tensor:
         """(F, B, 3) m/s, world."""
-        return self._vectors(1)
+        return self.frames.vectors(1)
 
     @property
     def body_angular_velocities(self) -> Tensor:
         """(F, B, 3) rad/s, world."""
-        return self._vectors(2)
+        return self.frames.vectors(2)
 
     @property
     def body_rotations(self) -> Tensor:
         """(F, B, 4), world."""
-        bodies = self.skeleton.num_bodies
-        return self._world[:, 9 * bodies : 13 * bodies].unflatten(1, (4, bodies)).transpose(1, 2)
-
-    @property
-    def contacts(self) -> Tensor:
-        """(F, B) bool."""
-        return self._world[:, 14 * self.skeleton.num_bodies :] > 0.5
-
-    @property
-    def dof_velocities(self) -> Tensor:
-        """(F, D) rad/s."""
-        return self._joints[:, : self.skeleton.num_dofs]
+        return self.frames.rotations(0)
 
     @property
     def local_rotations(self) -> Tensor:
         """(F, B, 4)."""
-        bodies, dofs = self.skeleton.num_bodies, self.skeleton.num_dofs
-        return self._joints[:, dofs : dofs + 4 * bodies].unflatten(1, (4, bodies)).transpose(1, 2)
+        return self.frames.rotations(1)
 
-    def _vectors(self, kind: int) -> Tensor:
-        bodies = self.skeleton.num_bodies
-        return self._world[:, : 9 * bodies].unflatten(1, (3, 3, bodies))[:, :, kind].transpose(1, 2)
+    @property
+    def contacts(self) -> Tensor:
+        """(F, B) bool."""
+        return self.frames.contacts()
+
+    @property
+    def dof_velocities(self) -> Tensor:
+        """(F, D) rad/s."""
+        return self.frames.joint_rates.float()
 
     # --- queries -----------------------------------------------------------------------------------------------------
 
@@ -200,55 +254,38 @@ class MotionLib:
             times: (N,) s from the clip's first frame.
         """
         moment = self._locate(ids, times)
-        body = self._bodies_at(moment)
-        local, dof_velocities = self._joints_at(moment)
-        dof_positions = self.skeleton.dofs_from_local_rotations(local)
-        return MotionState(
-            **vars(body), local_rotations=local, dof_positions=dof_positions, dof_velocities=dof_velocities
-        )
+        positions, rotations, velocities, turning, contacts, local, dof_rates, dofs = self.frames.all_at(moment)
+        if not self._only_balls:
+            dofs = self.skeleton.dofs_from_local_rotations(local)
+        return MotionState(positions, rotations, velocities, turning, contacts, local, dofs, dof_rates)
 
     def get_body_state(self, ids: Tensor, times: Tensor) -> BodyState:
-        """The bodies' part of `get_motion_state`, at two thirds of the cost."""
-        return self._bodies_at(self._locate(ids, times))
+        """The bodies' part of `get_motion_state`, at half of the cost."""
+        return BodyState(*self.frames.bodies_at(self._locate(ids, times)))
 
     def get_joint_state(self, ids: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
         """Local rotations (N, B, 4) and joint velocities (N, D) of `get_motion_state`, without the rest."""
-        return self._joints_at(self._locate(ids, times))
+        return self.frames.joints_at(self._locate(ids, times))
 
-    def _locate(self, ids: Tensor, times: Tensor) -> _Moment:
+    def _locate(self, ids: Tensor, times: Tensor) -> Moment:
         if ids.shape != times.shape or ids.ndim != 1:
             raise MotionError(f"want ids (N,) and times (N,), found {tuple(ids.shape)} and {tuple(times.shape)}")
-        clip = self._clips.index_select(0, ids)
-        cycles, time = _wrapped(clip, times)
+        clip = self.index.table.index_select(0, ids)
+        cycles, time = _wrapped(clip, times) if self._any_loop else (None, times)
         frame = time * clip[:, 0]
-        early = torch.minimum(frame.floor(), clip[:, 3])
+        early = torch.minimum(frame.floor().clamp_min_(0.0), clip[:, 3])
         blend = (frame - early).clamp_(0.0, 1.0).unsqueeze(1)
-        rows = self.first_frames.index_select(0, ids) + early.long()
+        rows = self.index.first_frames.index_select(0, ids) + early.long()
+        if cycles is None:
+            return Moment(rows, blend, None, None)
         cycle = Cycle(clip[:, 4], clip[:, 5:7], clip[:, 7:9])
-        yaw, step = cycle.power(cycles) if self._any_loop else (None, None)
-        return _Moment(rows, blend, yaw, step, cycle.center)
+        yaw, step = cycle.power(cycles)
+        cosine, sine = torch.cos(yaw), torch.sin(yaw)
+        x, y = cycle.center.unbind(1)
+        turned = torch.stack([cosine * x - sine * y, sine * x + cosine * y], dim=1)
+        return Moment(rows, blend, yaw, cycle.center + step - turned)
 
-    def _bodies_at(self, moment: _Moment) -> BodyState:
-        bodies, rows, blend = self.skeleton.num_bodies, moment.rows, moment.blend
-        # Two gathers, one after the other, are quicker than one of twice the rows.
-        a, b = self._world.index_select(0, rows), self._world.index_select(0, rows + 1)
-        vectors = torch.lerp(a[:, : 9 * bodies], b[:, : 9 * bodies], blend)
-        rotations = _slerp(a[:, 9 * bodies : 14 * bodies], b[:, 9 * bodies : 13 * bodies], blend)
-        contacts = (a[:, 14 * bodies :] + b[:, 14 * bodies :]) > 0.5
-        if moment.yaw is not None and moment.step is not None:
-            vectors = _moved(vectors, moment.yaw, moment.step, moment.center)
-            rotations = _turned(rotations, moment.yaw)
-        positions, velocities, turning = vectors.unflatten(1, (3, 3, bodies)).permute(2, 0, 3, 1).contiguous()
-        return BodyState(positions, rotations.transpose(1, 2).contiguous(), velocities, turning, contacts)
-
-    def _joints_at(self, moment: _Moment) -> tuple[Tensor, Tensor]:
-        bodies, dofs, rows, blend = self.skeleton.num_bodies, self.skeleton.num_dofs, moment.rows, moment.blend
-        a, b = self._joints.index_select(0, rows), self._joints.index_select(0, rows + 1)
-        dof_velocities = torch.lerp(a[:, :dofs], b[:, :dofs], blend)
-        local = _slerp(a[:, dofs:], b[:, dofs : dofs + 4 * bodies], blend)
-        if moment.yaw is not None:
-            local[:, :, :1] = _turned(local[:, :, :1], moment.yaw)
-        return local.transpose(1, 2).contiguous(), dof_velocities
+    # --- drawing -----------------------------------------------------------------------------------------------------
 
     def sample_motions(
         self, count: int, generator: torch.Generator | None = None, weights: Tensor | None = None
@@ -260,27 +297,60 @@ class MotionLib:
             generator: on the library's device.
             weights: (M,) instead of the library's own.
         """
-        cumulative = self._cumulative
         if weights is not None:
-            cumulative = _cumulative(_checked_weights(weights, self.num_motions).to(self.device))
-        draw = torch.rand(count, generator=generator, device=self.device)
-        return torch.searchsorted(cumulative, draw, right=True).clamp_max_(self.num_motions - 1)
+            cumulative = _cumulative(checked_weights(weights, self.num_motions).to(self.device))
+        else:
+            if self._cumulative is None:
+                self._cumulative = _cumulative(self.weights)
+            cumulative = self._cumulative
+        return self._draw(cumulative, count, generator)
 
     def sample_times(self, ids: Tensor, generator: torch.Generator | None = None, margin: float = 0.0) -> Tensor:
         """Draw a time within each clip, `(N,)` s, uniform from 0 to its duration less `margin` s."""
         draw = torch.rand(ids.shape, generator=generator, device=self.device)
         return draw * (self.durations.index_select(0, ids) - margin).clamp_min_(0.0)
 
+    def sample_sub_motions(self, count: int, generator: torch.Generator | None = None) -> Tensor:
+        """Draw sub-motions by weight, `(count,)` int64; `sub_motions.clips` says of which clip each is."""
+        if self._cumulative_sub_motions is None:
+            self._cumulative_sub_motions = _cumulative(self.sub_motions.weights)
+        return self._draw(self._cumulative_sub_motions, count, generator)
+
+    def sample_sub_motion_times(
+        self, sub_motions: Tensor, generator: torch.Generator | None = None, margin: float = 0.0
+    ) -> Tensor:
+        """Draw a time within each sub-motion, `(N,)` s from its clip's first frame, up to its end less `margin` s."""
+        start, end = self.sub_motions.times.index_select(0, sub_motions).unbind(1)
+        draw = torch.rand(start.shape, generator=generator, device=self.device)
+        return start + draw * (end - start - margin).clamp_min_(0.0)
+
+    def _draw(self, cumulative: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
+        draw = torch.rand(count, generator=generator, device=self.device)
+        return torch.searchsorted(cumulative, draw, right=True).clamp_max_(len(cumulative) - 1)
+
+    def text_embeddings(self, sub_motions: Tensor) -> tuple[Tensor, Tensor]:
+        """Embeddings of the first labels of sub-motions.
+
+        Args:
+            sub_motions: (N,) int64; where no clip has parts of its own these are the clips' ids.
+
+        Returns:
+            Embeddings `(N, L, E)`, zero where a sub-motion has fewer than L labels, and `(N, L)` bool, where there is
+            a label.
+
+        Raises:
+            MotionError: if the library has none; `motionlib.embeddings.embed_labels` makes them.
+        """
+        embeddings, has_text = self.sub_motions.embeddings, self.sub_motions.has_text
+        if embeddings is None or has_text is None:
+            raise MotionError("this library has no text embeddings: make them with motionlib.embeddings.embed_labels")
+        return embeddings.index_select(0, sub_motions), has_text.index_select(0, sub_motions)
+
     # --- other libraries ---------------------------------------------------------------------------------------------
 
     def to(self, device: torch.device | str) -> MotionLib:
         """The same library on another device."""
-        moved = copy.copy(self)
-        for name, value in vars(self).items():
-            if isinstance(value, Tensor):
-                setattr(moved, name, value.to(device))
-        moved._cycle = Cycle(self._cycle.yaw.to(device), self._cycle.center.to(device), self._cycle.step.to(device))
-        return moved
+        return self._of(self.skeleton, self.index, self.frames, self.sub_motions, device)
 
     def select(self, names: Sequence[str]) -> MotionLib:
         """A library of some of the clips, in the order of `names`, with their weights.
@@ -288,56 +358,32 @@ class MotionLib:
         Raises:
             MotionError: listing the clips there are.
         """
-        if unknown := [name for name in names if name not in self.names]:
+        known = {name: clip for clip, name in reversed(list(enumerate(self.names)))}
+        if unknown := [name for name in names if name not in known]:
             raise MotionError(f"no clip {unknown} in this library; it has {list(self.names)}")
         if not names:
             raise MotionError("a motion library needs at least one clip")
-        ids = [self.names.index(name) for name in names]
-        spans = [slice(int(s), int(s + n)) for s, n in zip(self.first_frames[ids], self.num_frames[ids], strict=True)]
-        chosen = copy.copy(self)
-        chosen.names = tuple(names)
-        chosen.labels = tuple(self.labels[i] for i in ids)
-        for name in ("num_frames", "fps", "durations", "loops", "weights"):
-            setattr(chosen, name, getattr(self, name)[ids])
-        chosen.first_frames = chosen.num_frames.cumsum(0) - chosen.num_frames
-        chosen._cycle = Cycle(self._cycle.yaw[ids], self._cycle.center[ids], self._cycle.step[ids])
-        chosen._world = torch.cat([self._world[span] for span in spans])
-        chosen._joints = torch.cat([self._joints[span] for span in spans])
-        chosen._finish()
-        return chosen
+        ids = [known[name] for name in names]
+        first, count = self.first_frames.tolist(), self.num_frames.tolist()
+        spans = [slice(first[i], first[i] + count[i]) for i in ids]
+        return self._of(
+            self.skeleton,
+            ClipIndex.joined([self.index.of_clips(i, i + 1) for i in ids]),
+            self.frames.map(lambda table: torch.cat([table[span] for span in spans])),
+            SubMotions.joined([self.sub_motions.of_clips(i, i + 1) for i in ids], [1] * len(ids)),
+            self.device,
+        )
+
+    def with_sub_motions(self, sub_motions: SubMotions) -> MotionLib:
+        """The same clips, other parts of them."""
+        return self._of(self.skeleton, self.index, self.frames, sub_motions, self.device)
 
 
-# --- packing ---------------------------------------------------------------------------------------------------------
-
-
-def _pack_world(clip: ClipFrames) -> Tensor:
-    """(T, 15 B): x, y, z of positions, velocities and angular velocities; rotations and their angles; contacts."""
-    vectors = torch.stack([clip.positions, clip.velocities, clip.angular_velocities], dim=1).movedim(-1, 1)
-    return torch.cat([vectors.flatten(1), _pack_rotations(clip.rotations), clip.contacts.float()], dim=1)
-
-
-def _pack_joints(clip: ClipFrames) -> Tensor:
-    """(T, D + 5 B): joint velocities; local rotations and their angles."""
-    return torch.cat([clip.dof_velocities, _pack_rotations(clip.local_rotations)], dim=1)
-
-
-def _pack_rotations(rotations: Tensor) -> Tensor:
-    """(T, 5 B): x, y, z, w and the half angle to the next frame (at least a trifle, so that `_slerp` can divide)."""
-    now, later = rotations[:-1].double(), rotations[1:].double()
-    angles = 2.0 * torch.atan2((later - now).norm(dim=-1), (later + now).norm(dim=-1))
-    angles = torch.cat([angles, angles[-1:]]).clamp_min(1e-3).float()
-    return torch.cat([rotations.transpose(1, 2).flatten(1), angles], dim=1)
-
-
-def _checked_weights(weights: Sequence[float] | Tensor | None, count: int) -> Tensor:
-    if weights is None:
-        return torch.ones(count)
-    table = torch.as_tensor(weights, dtype=torch.float32)
-    if table.shape != (count,):
-        raise MotionError(f"want one weight for each of the {count} clips, found shape {tuple(table.shape)}")
-    if not bool(torch.isfinite(table).all()) or bool((table < 0).any()) or float(table.sum()) <= 0:
-        raise MotionError(f"weights must be finite, not negative and not all zero, found {table.tolist()}")
-    return table
+def _only_balls(skeleton: Skeleton) -> bool:
+    """Whether the joint coordinates are just the rotation vectors of all bodies but the root."""
+    axes = [axis for joint in skeleton.joints[1:] for axis in joint.axes]
+    unit = torch.eye(3).tolist() * (skeleton.num_bodies - 1)
+    return all(joint.kind == "ball" for joint in skeleton.joints[1:]) and [list(axis) for axis in axes] == unit
 
 
 def _cumulative(weights: Tensor) -> Tensor:
@@ -345,76 +391,8 @@ def _cumulative(weights: Tensor) -> Tensor:
     return (total / total[-1]).float()
 
 
-@dataclass(frozen=True, eq=False)
-class _Moment:
-    """Where N moments lie among the stored frames."""
-
-    rows: Tensor
-    """(N,) the earlier frame; the later one is the next row"""
-    blend: Tensor
-    """(N, 1) from the earlier to the later frame"""
-    yaw: Tensor | None
-    """(N,) rad turned by the cycles gone; None where no clip wraps"""
-    step: Tensor | None
-    """(N, 2) m moved by the cycles gone"""
-    center: Tensor
-    """(N, 2) m, that the turn is about"""
-
-
-# --- the arithmetic of a query ---------------------------------------------------------------------------------------
-
-
 def _wrapped(clip: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
     """Whole cycles gone (0 for clips that end) and the time within the clip, both (N,)."""
     duration = clip[:, 1]
     cycles = (times / duration).floor_().mul_(clip[:, 2])
     return cycles, torch.minimum((times - cycles * duration).clamp_min_(0.0), duration)
-
-
-def _slerp(a: Tensor, b: Tensor, blend: Tensor) -> Tensor:
-    """`poselib.rotations.slerp` for stored neighbours, whose signs agree and whose angle is known.
-
-    Args:
-        a: (N, 5 B) as `_pack_rotations` made it.
-        b: (N, 4 B).
-        blend: (N, 1).
-
-    Returns:
-        (N, 4, B).
-    """
-    bodies = b.shape[1] // 4
-    angle = a[:, 4 * bodies :]
-    scale = angle.sin().reciprocal_()
-    part = blend * angle
-    weight_a = (angle - part).sin_().mul_(scale).unsqueeze(1)
-    weight_b = part.sin_().mul_(scale).unsqueeze(1)
-    result = a[:, : 4 * bodies].unflatten(1, (4, bodies)) * weight_a
-    return result.add_(b.unflatten(1, (4, bodies)) * weight_b)
-
-
-def _moved(vectors: Tensor, yaw: Tensor, step: Tensor, center: Tensor) -> Tensor:
-    """Turn positions, velocities, angular velocities `(N, 9 B)` about z and move positions on by `step`, in place."""
-    cosine, sine = torch.cos(yaw).unsqueeze(1), torch.sin(yaw).unsqueeze(1)
-    center_x, center_y = center.split(1, dim=1)
-    shift = center + step
-    x, y, _ = vectors.chunk(3, dim=1)
-    old_x = x.clone()
-    x.mul_(cosine).addcmul_(y, -sine)
-    y.mul_(cosine).addcmul_(old_x, sine)
-    bodies = x.shape[1] // 3
-    x[:, :bodies] += shift[:, :1] - cosine * center_x + sine * center_y
-    y[:, :bodies] += shift[:, 1:] - sine * center_x - cosine * center_y
-    return vectors
-
-
-def _turned(rotations: Tensor, yaw: Tensor) -> Tensor:
-    """Turn rotations `(N, 4, B)` about the world's z axis by `yaw` `(N,)`."""
-    half = 0.5 * yaw.view(-1, 1)
-    cosine, sine = torch.cos(half), torch.sin(half)
-    x, y, z, w = rotations.unbind(1)
-    turned = rotations * cosine.unsqueeze(1)
-    turned[:, 0].addcmul_(y, -sine)
-    turned[:, 1].addcmul_(x, sine)
-    turned[:, 2].addcmul_(w, sine)
-    turned[:, 3].addcmul_(z, -sine)
-    return turned
