@@ -88,6 +88,13 @@ def test_stances_alternate_in_a_walk_and_take_the_height_as_it_is():
     assert float((by_joints == labels).float().mean()) > 0.75, "without geometry the ankles decide"
 
 
+def test_a_runner_stands_too():
+    motion = Motion.load(sample_path("amp", "run"))
+    feet = foot_points(motion, anatomy_of(models.skeleton("amp")), models.collision_points("amp"))
+    share = stance_of(feet, motion.fps).float().mean(dim=0)
+    assert bool(((0.1 < share) & (share < 0.4)).all()), share
+
+
 # --- retargeting -----------------------------------------------------------------------------------------------------
 
 

@@ -19,7 +19,11 @@ __all__ = ["FootPoints", "foot_bodies", "foot_points", "stance_of"]
 _LOW = 0.03
 """m above its usual lowest height that a standing foot is at most"""
 _SLOW = 0.4
-"""m/s at which the lowest point of a standing foot may move: recordings slip, and a running foot is never still"""
+"""m/s at which the lowest point of a standing foot may move: recordings slip"""
+_OF_TRAVEL = 0.25
+"""share of the speed of travel at which it may: a running foot is hardly ever still, and frames blur what it does"""
+_STRIDE = 0.25
+"""s on either side over which travel is measured"""
 _SHORTEST = 0.06
 """s; shorter stances, and shorter gaps in one, are noise"""
 _USUAL = 0.1
@@ -72,15 +76,24 @@ def stance_of(feet: tuple[FootPoints, FootPoints], fps: float) -> Tensor:
 
     Heights are taken against the clip's own ground, so a clip that hovers or sinks as a whole is judged alike.
     """
+    slow = (_OF_TRAVEL * _travel(feet, fps)).clamp_min(_SLOW)
     lowest = torch.stack([foot.heights.amin(dim=-1) for foot in feet], dim=-1)
     ground = lowest.amin(dim=-1).quantile(_USUAL)
     labels = []
     for side, foot in enumerate(feet):
         row = foot.heights.argmin(dim=-1)[:, None, None]
         speeds = torch.gradient(foot.positions, dim=0)[0].norm(dim=-1, keepdim=True) * fps
-        slow = torch.take_along_dim(speeds, row, dim=1)[:, 0, 0] < _SLOW
-        labels.append(_steady((lowest[:, side] - ground < _LOW) & slow, fps))
+        still = torch.take_along_dim(speeds, row, dim=1)[:, 0, 0] < slow
+        labels.append(_steady((lowest[:, side] - ground < _LOW) & still, fps))
     return torch.stack(labels, dim=-1)
+
+
+def _travel(feet: tuple[FootPoints, FootPoints], fps: float) -> Tensor:
+    """Speed `(T,)` in m/s along the ground of the point between the feet, over about a step."""
+    middle = torch.stack([foot.positions.mean(dim=1) for foot in feet]).mean(dim=0)[:, :2]
+    frames, reach = torch.arange(len(middle)), max(round(_STRIDE * fps), 1)
+    before, after = (frames - reach).clamp_min(0), (frames + reach).clamp_max(len(middle) - 1)
+    return (middle[after] - middle[before]).norm(dim=-1) * fps / (after - before)
 
 
 def _steady(label: Tensor, fps: float) -> Tensor:

@@ -50,7 +50,7 @@ def build(folder: Path) -> Iterator[tuple[str, Motion]]:
         motion = deepmimic.read(folder / f"{stem}.txt")
         motion = replace(motion, name=name, labels=(label,), source=SOURCE.format(file=stem), license=LICENSE)
         for character in CHARACTERS:
-            yield character, retargeted(motion, character)
+            yield character, retargeted(motion, character, ik=False)
 
 
 def main(arguments: list[str]) -> int:
