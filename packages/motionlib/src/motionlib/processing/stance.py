@@ -26,8 +26,10 @@ _STRIDE = 0.25
 """s on either side over which travel is measured"""
 _SHORTEST = 0.06
 """s; shorter stances, and shorter gaps in one, are noise"""
-_USUAL = 0.1
-"""quantile over frames of a foot's height that is taken for the ground"""
+_USUAL = 0.25
+"""quantile over frames of the lower foot's height that is taken for the ground; recordings sink in some frames"""
+_LOWEST = 0.05
+"""quantile over frames of a joint's height at which its foot rests, where soles are not known"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +68,7 @@ def foot_points(motion: Motion, anatomy: Anatomy, points: CollisionPoints | None
         else:
             on = [anatomy.parts[f"{side}_{p}"].body for p in ("ankle", "toe") if f"{side}_{p}" in anatomy.parts]
             placed = positions[:, on]
-            heights = placed[..., 2] - placed[..., 2].quantile(0.5 * _USUAL, dim=0)
+            heights = placed[..., 2] - placed[..., 2].quantile(_LOWEST, dim=0)
         feet.append(FootPoints(placed, heights))
     return feet[0], feet[1]
 
