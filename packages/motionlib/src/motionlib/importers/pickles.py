@@ -12,6 +12,7 @@ import math
 import pickle
 import pickletools
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,7 +20,7 @@ import numpy as np
 
 from motionlib.motion import MotionError
 
-__all__ = ["PICKLE_MAGICS", "read_pickle"]
+__all__ = ["PICKLE_MAGICS", "StandIn", "read_pickle"]
 
 PICKLE_MAGICS = (b"\x80", b"(dp", b"(d")
 """how pickles of protocol 2 and up begin, and dictionaries in those of protocol 0 and 1"""
@@ -27,7 +28,34 @@ PICKLE_MAGICS = (b"\x80", b"(dp", b"(d")
 _NUMBER = re.compile(r"[biuf][1248]|[SUO]\d{0,6}|b1|\?")
 
 
-def read_pickle(data: bytes, path: Path) -> Any:  # noqa: ANN401
+class StandIn:
+    """Takes the place of another project's class: keeps the state that the pickle gives it, and does nothing."""
+
+    __slots__ = ("state",)
+
+    def __new__(cls, *_: object) -> Any:  # noqa: ANN401
+        """Empty, whatever the pickle would construct it with."""
+        self = super().__new__(cls)
+        self.state = None
+        return self
+
+    def __init__(self, *_: object) -> None:
+        """Nothing to do."""
+
+    def __setstate__(self, state: object) -> None:
+        """Keep the state."""
+        self.state = state
+
+    def value(self, plain: Callable[[object], Any]) -> Any:  # noqa: ANN401
+        """What stands for the object in the result; `plain` turns parts of the state. None here."""
+        return None
+
+
+MoreNames = Callable[[str, str], type[StandIn] | None]
+"""module and name to what stands in for it; None for a name that is not to be let in"""
+
+
+def read_pickle(data: bytes, path: Path, *, more: MoreNames | None = None, what: str = "motion") -> Any:  # noqa: ANN401
     """What a pickle holds: dictionaries, lists, tuples, texts, numbers and numpy arrays.
 
     Texts of Python 2 are read as Latin-1.
@@ -35,18 +63,20 @@ def read_pickle(data: bytes, path: Path) -> Any:  # noqa: ANN401
     Args:
         data: the pickle.
         path: named in errors.
+        more: classes that this kind of file names besides those of motion files.
+        what: kind of file, for errors.
 
     Raises:
         MotionError: if the pickle names anything else, or is damaged.
     """
     try:
         _check_program(data)
-        content = _Unpickler(io.BytesIO(data), encoding="latin1").load()
+        content = _Unpickler(data, more).load()
         if (items := _written_out(content, {})) > len(data):
             raise ValueError(f"its {len(data)} bytes would become {items:.3g} items, lists that repeat lists")
         return _plain(content, {})
     except _ForbiddenError as error:
-        raise MotionError(f"{path}: refused, since its pickle names {error}, which no motion needs") from None
+        raise MotionError(f"{path}: refused, since its pickle names {error}, which no {what} needs") from None
     except Exception as error:  # a damaged program fails in any of its steps
         raise MotionError(f"{path}: damaged pickle ({type(error).__name__}: {error})") from error
 
@@ -63,10 +93,16 @@ class _ForbiddenError(Exception):
 
 
 class _Unpickler(pickle.Unpickler):
-    """Knows the names in `_STAND_INS` and no other."""
+    """Knows the names in `_STAND_INS`, what `more` knows, and no other."""
+
+    def __init__(self, data: bytes, more: MoreNames | None) -> None:
+        super().__init__(io.BytesIO(data), encoding="latin1")
+        self._more = more
 
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401
         stand_in = _STAND_INS.get((module.replace("numpy._core", "numpy.core"), name))
+        if stand_in is None and self._more is not None:
+            stand_in = self._more(module, name)
         if stand_in is None:
             raise _ForbiddenError(f"{module}.{name}")
         return stand_in
@@ -152,7 +188,7 @@ class _Encode(_Reconstruct):
         return text.encode("latin1")
 
 
-_STAND_INS = {
+_STAND_INS: dict[tuple[str, str], type] = {
     ("collections", "OrderedDict"): dict,
     ("numpy", "ndarray"): _Array,
     ("numpy", "dtype"): _DataType,
@@ -205,6 +241,8 @@ def _plain(value: Any, seen: dict[int, Any]) -> Any:  # noqa: ANN401
         result = seen[id(value)] = tuple(_plain(item, seen) for item in value)
     elif isinstance(value, _Array):
         result = seen[id(value)] = _plain(value.value, seen)
+    elif isinstance(value, StandIn):
+        result = seen[id(value)] = value.value(lambda part: _plain(part, seen))
     else:
         raise ValueError(f"a {type(value).__name__} where values are wanted")
     return result
