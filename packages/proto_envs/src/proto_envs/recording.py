@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import mujoco
 import numpy as np
 from torch import Tensor
@@ -9,6 +11,7 @@ from torch import Tensor
 from motionlib.viewing import RenderError, VideoWriter
 from motionlib.viewing.pictures import add_studio, open_renderer
 from poselib.rotations import wxyz_from_xyzw
+from proto_envs.components.control import Markers
 from proto_envs.robots import Robot
 from proto_envs.simulators.base import SimulationSettings
 from proto_envs.simulators.mjcf import GROUND, JointLayout, physics_spec
@@ -39,12 +42,15 @@ class SceneRenderer:
         self._camera.distance, self._camera.azimuth, self._camera.elevation = 3.5, 120.0, -12.0
         self._look_at: np.ndarray | None = None
 
-    def frame(self, qpos: np.ndarray, ghost: tuple[Tensor, Tensor] | None = None) -> np.ndarray:
+    def frame(
+        self, qpos: np.ndarray, ghost: tuple[Tensor, Tensor] | None = None, markers: Sequence[Markers] = ()
+    ) -> np.ndarray:
         """One picture.
 
         Args:
             qpos: (nq,) of the physics model, as `Simulator.render_state` gives it.
             ghost: root position (3,) and local rotations (B, 4) of the reference.
+            markers: goals, (K, 3) in each field.
 
         Returns:
             (height, width, 3) uint8.
@@ -62,6 +68,8 @@ class SceneRenderer:
         option = mujoco.MjvOption()
         option.geomgroup[3] = ghost is not None
         self._renderer.update_scene(data, self._camera, option)
+        for marker in markers:
+            _add_markers(self._renderer.scene, marker)
         return self._renderer.render().copy()
 
     def _ghost_qpos(self, root_position: Tensor, local_rotations: Tensor) -> np.ndarray:
@@ -77,6 +85,22 @@ class SceneRenderer:
     def close(self) -> None:
         """Free the OpenGL context."""
         self._renderer.close()
+
+
+def _add_markers(scene: mujoco.MjvScene, markers: Markers) -> None:
+    """Append spheres or arrows to a scene, as many as it has room for."""
+    positions = markers.positions.double().cpu().numpy()
+    arrows = None if markers.arrows is None else markers.arrows.double().cpu().numpy()
+    size, identity, color = np.full(3, markers.radius), np.eye(3).ravel(), np.array(markers.color, dtype=np.float32)
+    for k, position in enumerate(positions[: scene.maxgeom - scene.ngeom]):
+        geom = scene.geoms[scene.ngeom]
+        if arrows is None:
+            mujoco.mjv_initGeom(geom, mujoco.mjtGeom.mjGEOM_SPHERE, size, position, identity, color)
+        else:
+            kind = mujoco.mjtGeom.mjGEOM_ARROW
+            mujoco.mjv_initGeom(geom, kind, size, position, identity, color)
+            mujoco.mjv_connector(geom, kind, markers.radius, position, position + arrows[k])
+        scene.ngeom += 1
 
 
 def _picture_model(robot: Robot, width: int, height: int) -> mujoco.MjModel:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -14,9 +14,9 @@ from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
 from motionlib import MotionLib
-from proto_envs.components.control import MotionReference
+from proto_envs.components.control import Ghost
 from proto_envs.components.terms import any_failure, measure, observe, total_reward
-from proto_envs.context import Context
+from proto_envs.context import Context, RobotState
 from proto_envs.recording import SceneRenderer
 from proto_envs.robots import Robot
 from proto_envs.simulators import Simulator
@@ -31,8 +31,8 @@ Observation = Any
 class ProtoVectorEnv(VectorEnv):
     """N robots that do one task, stepped together.
 
-    A step is: actions to joint targets, physics, time of the controls, rewards and ends from the new state, autoreset,
-    observations. Tensors that are handed out are never written again.
+    A step is: actions to joint targets, physics, time of the controls, rewards and ends from the new state, the
+    controls' look at it, observations, autoreset. Tensors that are handed out are never written again.
     """
 
     def __init__(
@@ -145,18 +145,20 @@ class ProtoVectorEnv(VectorEnv):
         for control in self.components.controls.values():
             control.step(self.generator)
 
-        context = self._context(None)
-        reward, terminated, truncated, metrics = self._outcome(context)
-        observation = self._observe(context)
+        state = self.simulator.robot()
+        reward, terminated, truncated, metrics = self._outcome(self._context(None, state))
+        info: dict[str, Any] = {"metrics": metrics}
+        bare = self._bare_context(None, state)
+        for control in self.components.controls.values():
+            info |= control.info()
+            control.observe(bare, self.generator)
+        observation = self._observe(self._context(None, state))
         unstable = metrics["unstable"].bool()
         if unstable.any():
             observation = _blanked(observation, unstable)
         if waiting is not None:
             reward, terminated, truncated = (x.masked_fill(waiting, 0) for x in (reward, terminated, truncated))
-            metrics = {name: value.masked_fill(waiting, 0) for name, value in metrics.items()}
-        info: dict[str, Any] = {"metrics": metrics}
-        if isinstance(reference := self.components.controls.get("reference"), MotionReference):
-            info["clip"] = reference.clips.clone()
+            info["metrics"] = {name: value.masked_fill(waiting, 0) for name, value in metrics.items()}
         self._returns += reward
         self._done = terminated | truncated
         if waiting is not None and waiting.any():
@@ -182,7 +184,8 @@ class ProtoVectorEnv(VectorEnv):
         metrics["unstable"] = unstable.float()
         truncated = self._steps >= self.max_episode_length
         for control in self.components.controls.values():
-            truncated |= control.finished()
+            if (finished := control.finished()) is not None:
+                truncated |= finished
         return reward, terminated, truncated & ~terminated, metrics
 
     def _end_episodes(self, observation: dict[str, Tensor], info: dict[str, Any], failed: Tensor) -> dict[str, Tensor]:
@@ -206,7 +209,7 @@ class ProtoVectorEnv(VectorEnv):
         self.simulator.close()
 
     def render(self) -> tuple[np.ndarray, ...] | None:
-        """One (480, 640, 3) uint8 frame per environment, the reference beside the robot as a ghost.
+        """One (480, 640, 3) uint8 frame per environment, with the controls' ghost and markers.
 
         Returns None where `render_mode` is None.
         """
@@ -214,11 +217,19 @@ class ProtoVectorEnv(VectorEnv):
             return None
         if self._renderer is None:
             self._renderer = SceneRenderer(self.robot)
-        ghosts = self._ghost_poses()
+        ghost, markers = self._ghost(), [m for c in self.components.controls.values() for m in c.markers()]
         return tuple(
-            self._renderer.frame(self.simulator.render_state(i), None if ghosts is None else ghosts(i))
+            self._renderer.frame(
+                self.simulator.render_state(i),
+                None if ghost is None else (ghost.root_positions[i], ghost.local_rotations[i]),
+                [marker.of(i) for marker in markers],
+            )
             for i in range(self.num_envs)
         )
+
+    def _ghost(self) -> Ghost | None:
+        ghosts = (control.ghost() for control in self.components.controls.values())
+        return next((ghost for ghost in ghosts if ghost is not None), None)
 
     # --- episodes ----------------------------------------------------------------------------------------------------
 
@@ -233,6 +244,9 @@ class ProtoVectorEnv(VectorEnv):
         self._previous_targets[ids] = start.dof_positions
         self._steps[ids] = 0
         self._returns[ids] = 0.0
+        context = self._bare_context(ids, self.simulator.robot(ids))
+        for control in self.components.controls.values():
+            control.begin(ids, context, self.generator)
 
     def _reset_ids(self, options: Mapping[str, Any]) -> Tensor:
         unknown = set(options) - {"reset_mask"}
@@ -250,10 +264,15 @@ class ProtoVectorEnv(VectorEnv):
         self._done &= ~mask
         return mask.nonzero().squeeze(-1)
 
-    def _context(self, ids: Tensor | None) -> Context:
+    def _context(self, ids: Tensor | None, state: RobotState | None = None) -> Context:
+        """What components see of all environments, or of `ids`; `state` is read from the engine if left out."""
         fields: dict[str, Any] = {}
         for control in self.components.controls.values():
             fields |= control.context(ids)
+        return self._bare_context(ids, self.simulator.robot(ids) if state is None else state, **fields)
+
+    def _bare_context(self, ids: Tensor | None, state: RobotState, **fields: Any) -> Context:  # noqa: ANN401
+        """A context with no other fields of controls than those given."""
 
         def rows(field: Tensor) -> Tensor:
             return field if ids is None else field[ids]
@@ -261,7 +280,7 @@ class ProtoVectorEnv(VectorEnv):
         return Context(
             robot=self.robot,
             dt=self.simulator.dt,
-            state=self.simulator.robot(ids),
+            state=state,
             steps=rows(self._steps),
             targets=rows(self._targets),
             previous_targets=rows(self._previous_targets),
@@ -305,19 +324,10 @@ class ProtoVectorEnv(VectorEnv):
             return {key: self._out(part) for key, part in value.items()}
         return value.cpu().numpy() if isinstance(value, Tensor) else value
 
-    def _ghost_poses(self) -> Callable[[int], tuple[Tensor, Tensor]] | None:
-        reference = self.components.controls.get("reference")
-        if not isinstance(reference, MotionReference):
-            return None
-        roots = reference.context(None)["motion"].body_positions[:, 0]
-        local_rotations, _ = reference.joints_at(0.0)
-        return lambda i: (roots[i], local_rotations[i])
-
     @property
     def clip_names(self) -> tuple[str, ...]:
         """Names of the clips that `info["clip"]` numbers; empty for a task without motions."""
-        reference = self.components.controls.get("reference")
-        return tuple(reference.library.names) if isinstance(reference, MotionReference) else ()
+        return next((c.clip_names for c in self.components.controls.values() if c.clip_names), ())
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:  # noqa: ANN401
         """The attribute or method result `name`, once per environment (gymnasium's Sync and Async API).

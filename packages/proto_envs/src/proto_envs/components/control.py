@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,34 +12,102 @@ from torch import Tensor
 from motionlib import BodyState, MotionLib
 from poselib.rotations import quat_multiply
 from poselib.skeleton import Skeleton
-from proto_envs.context import ResetState
+from proto_envs.context import Context, ResetState
 
-__all__ = ["Control", "MotionReference", "ResetNoise"]
+__all__ = ["Control", "Ghost", "Markers", "MotionReference", "ResetNoise"]
 
 
-class Control(Protocol):
-    """Stateful task manager. `ids` are (n,) long; None stands for all environments."""
+@dataclass(frozen=True)
+class Ghost:
+    """A pose to draw beside each robot."""
+
+    root_positions: Tensor
+    """(N, 3) m, world"""
+    local_rotations: Tensor
+    """(N, B, 4); the root's is its orientation in the world"""
+
+
+@dataclass(frozen=True)
+class Markers:
+    """Goals to draw: K spheres beside each robot, or arrows."""
+
+    positions: Tensor
+    """(N, K, 3) m, world"""
+    color: tuple[float, float, float, float] = (0.9, 0.2, 0.2, 0.9)
+    """red, green, blue, opacity in [0, 1]"""
+    radius: float = 0.05
+    """m, of the spheres or the arrows' shafts"""
+    arrows: Tensor | None = None
+    """(N, K, 3) m, from each position to the tip of its arrow; None: spheres"""
+
+    def of(self, index: int) -> Markers:
+        """Those of one environment, (K, 3)."""
+        arrows = None if self.arrows is None else self.arrows[index]
+        return Markers(self.positions[index], self.color, self.radius, arrows)
+
+
+class Control:
+    """Stateful task manager; subclasses override what they need. `ids` are (n,) long.
+
+    In a step the environment calls `step`, judges the new state with the goals that the policy saw, then calls
+    `observe`, and shows the policy what follows from that. In a reset it calls `reset`, then `begin`.
+    """
+
+    clip_names: tuple[str, ...] = ()
+    """names of the clips that `info()["clip"]` numbers"""
 
     def reset(self, ids: Tensor, generator: torch.Generator) -> ResetState | None:
         """Begin new episodes; returns the start state if this control decides it."""
 
+    def begin(self, ids: Tensor, context: Context, generator: torch.Generator) -> None:
+        """Place goals around the robots of new episodes.
+
+        Args:
+            ids: (n,) environments.
+            context: of these n environments, without the fields of controls.
+            generator: of all randomness.
+        """
+
     def step(self, generator: torch.Generator) -> None:
         """Advance by one control step."""
 
-    def context(self, ids: Tensor | None) -> Mapping[str, Any]:
-        """Fields of `Context` that this control fills in."""
+    def observe(self, context: Context, generator: torch.Generator) -> None:
+        """See where the robots are after a step, once it is judged, and choose new goals where it is time to.
 
-    def finished(self) -> Tensor:
-        """(N,) bool: nothing is left to do (end of a clip), which truncates the episode."""
+        Args:
+            context: of all N environments, without the fields of controls.
+            generator: of all randomness.
+        """
+
+    def context(self, ids: Tensor | None) -> Mapping[str, Any]:
+        """Fields of `Context` that this control fills in; None stands for all environments."""
+        return {}
+
+    def finished(self) -> Tensor | None:
+        """(N,) bool: nothing is left to do (end of a clip), which truncates the episode. None: never."""
 
     def episode_ended(self, ids: Tensor, failed: Tensor) -> None:
         """Learn how episodes ended; `failed` is (n,) bool."""
 
+    def info(self) -> Mapping[str, Tensor]:
+        """(N, ...) tensors for the `info` of a step, not aliased to the control's own."""
+        return {}
+
+    def ghost(self) -> Ghost | None:
+        """A pose to draw beside each robot."""
+
+    def markers(self) -> Sequence[Markers]:
+        """Goals to draw."""
+        return ()
+
     def state_dict(self) -> dict[str, Tensor]:
         """Everything needed to go on exactly from here."""
+        return {}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Restore `state_dict`."""
+        """Restore `state_dict`, whose tensors are live ones unless a control says otherwise."""
+        for name, live in self.state_dict().items():
+            live.copy_(state[name])
 
 
 @dataclass(frozen=True)
@@ -73,7 +141,7 @@ class ResetNoise:
         )
 
 
-class MotionReference:
+class MotionReference(Control):
     """Plays a clip of a motion library beside each robot: the reference it should imitate.
 
     Clips are drawn by weight times how often they failed of late, start times uniformly (reference-state
@@ -118,6 +186,7 @@ class MotionReference:
             raise ValueError(f"start={start!r}: there are 'random', 'zero' and 'sequential'")
         device = library.device
         self.library = library
+        self.clip_names = tuple(library.names)
         self.dt = dt
         self.start = start
         self.start_at_zero = start_at_zero
@@ -219,6 +288,15 @@ class MotionReference:
         failures = torch.zeros(size, device=failed.device).index_add_(0, self.clips[ids], failed.float())
         keep = (1.0 - self.failure_rate_step) ** count
         self.failure_rates.mul_(keep).add_((1.0 - keep) * failures / count.clamp_min(1.0))
+
+    def info(self) -> dict[str, Tensor]:
+        """The number of the clip that each environment plays."""
+        return {"clip": self.clips.clone()}
+
+    def ghost(self) -> Ghost:
+        """The reference now."""
+        local_rotations, _ = self.joints_at(0.0)
+        return Ghost(self.context(None)["motion"].body_positions[:, 0], local_rotations)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Clips, where in them the episodes began, steps since then, and failure rates."""
