@@ -136,8 +136,10 @@ def test_options_overrule_the_numbers(write):
 @pytest.mark.parametrize("name", sorted(models.MODELS))
 def test_write_and_read_give_every_character_back(name, tmp_path):
     motion = motion_of(name)
-    save(motion, tmp_path / "clip.csv")
-    again = load(tmp_path / "clip.csv", skeleton=None if name != "h1_hands" else "h1_hands")
+    # Those with as many hinges, or just the bodies, of another character must be named.
+    given = name if name in ("h1_hands", "amp36") else None
+    save(motion, tmp_path / "clip.csv", skeleton=None if given is None else models.skeleton(given))
+    again = load(tmp_path / "clip.csv", skeleton=given)
     assert again.body_names == motion.body_names
     assert torch.equal(again.root_positions, motion.root_positions)
     assert float(angle_between(again.local_rotations, motion.local_rotations).max()) < 1e-5

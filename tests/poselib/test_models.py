@@ -171,6 +171,7 @@ MASSES = {
 SHARED_DATA = Path(__file__).parents[3] / "shared" / "data"
 SIZES = {  # bodies, degrees of freedom, kg
     "amp": (15, 28, 49.457),
+    "amp36": (15, 36, 49.457),
     "smpl": (24, 69, 63.314),
     "smplx": (52, 153, 73.568),
     "sword_shield": (17, 31, 52.279),
@@ -178,13 +179,14 @@ SIZES = {  # bodies, degrees of freedom, kg
     "h1_hands": (22, 19, 51.437),
     "g1": (33, 29, 33.341),
 }
-HEIGHTS = {"amp": 1.62, "smpl": 1.7, "smplx": 1.72, "sword_shield": 1.62, "h1": 1.79, "h1_hands": 1.79, "g1": 1.36}
+HEIGHTS = {"smpl": 1.7, "smplx": 1.72, "h1": 1.79, "h1_hands": 1.79, "g1": 1.36}
+HEIGHTS |= {"amp": 1.62, "amp36": 1.62, "sword_shield": 1.62}
 """m from sole to crown; the robots' as their meshes have it with straight legs"""
 
 
 def masses_of(name: str) -> dict[str, float]:
     """The published masses in depth-first order."""
-    table = dict(MASSES[{"sword_shield": "amp", "h1_hands": "h1"}.get(name, name)])
+    table = dict(MASSES[{"amp36": "amp", "sword_shield": "amp", "h1_hands": "h1"}.get(name, name)])
     extra = {
         "sword_shield": [("right_hand", "sword", 0.701), ("left_lower_arm", "shield", 2.121)],
         "h1_hands": [(f"{side}_elbow_link", f"{side}_arm_end_effector", 0.0) for side in ("left", "right")],

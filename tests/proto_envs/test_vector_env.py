@@ -123,7 +123,7 @@ def test_importing_the_package_loads_neither_torch_nor_an_engine():
         ({"num_envs": 1.5}, ValueError, r"whole number of at least 1, got 1\.5"),
         ({"control_hz": 0}, ValueError, "control_hz must be positive"),
         ({"substeps": 0}, ValueError, "substeps must be at least 1"),
-        ({"robot_name": "SMLP"}, KeyError, r"'SMLP'.*'AMP', 'SMPL'.*did you mean 'SMPL'"),
+        ({"robot_name": "SMLP"}, KeyError, r"'SMLP'.*'AMP'.*'SMPL'.*did you mean 'SMPL'"),
         ({"task_name": "Mimick"}, ValueError, r"no task 'Mimick'.*'Mimic'"),
     ],
 )

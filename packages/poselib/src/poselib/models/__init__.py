@@ -6,7 +6,7 @@ import difflib
 from functools import cache
 
 from poselib.ground import CollisionPoints
-from poselib.models import amp, g1, h1, smpl, smplx, sword_shield
+from poselib.models import amp, amp36, g1, h1, smpl, smplx, sword_shield
 from poselib.models.description import CharacterModel
 from poselib.skeleton import Skeleton
 
@@ -22,6 +22,7 @@ MODELS: dict[str, CharacterModel] = {
         h1.MODEL,
         h1.MODEL_WITH_HANDS,
         g1.MODEL,
+        amp36.MODEL,
     )
 }
 

@@ -30,7 +30,8 @@ def physics_spec(robot: Robot, settings: SimulationSettings) -> mujoco.MjSpec:
     # MuJoCo would silently put a diverged simulation back to its start; the environment must hear of it instead.
     spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
     for geom in spec.geoms:
-        geom.contype, geom.conaffinity = 1, int(settings.self_collision)
+        if geom.contype or geom.conaffinity:  # others are for looks, or sit inside their neighbours
+            geom.contype, geom.conaffinity = 1, int(settings.self_collision)
         geom.condim = 3
         geom.friction = (settings.friction, 0.005, 0.0001)
     dof = 0
@@ -59,7 +60,7 @@ def _drive_joint(
     if kind == "ball":
         if len({d.damping for d in drives}) > 1:
             raise ValueError(f"body {body.name!r}: the three axes of a ball joint share one damping, got {drives}")
-        armature = joints[0].armature
+        armature = max(joint.armature for joint in joints)
         # The cone that holds the box of the three hinges' ranges; targets are bounded per axis, the joint by the cone.
         cone = math.hypot(*(max(abs(joint.range[0]), abs(joint.range[1])) for joint in joints))
         for joint in joints:
@@ -69,6 +70,9 @@ def _drive_joint(
         joints[0].limited = int(cone < math.pi)
         joints[0].range = (0.0, min(cone, math.pi))
     joints[0].damping = [drives[0].damping, 0.0, 0.0]
+    joints[0].actfrclimited = mujoco.mjtLimited.mjLIMITED_FALSE  # the drive has the limit
+    if drives[0].armature is not None:
+        joints[0].armature = drives[0].armature
     for name, axis, drive in zip(names, axes, drives, strict=True):
         actuator = spec.add_actuator(name=name, target=target, trntype=mujoco.mjtTrn.mjTRN_JOINT)
         actuator.gaintype, actuator.biastype = mujoco.mjtGain.mjGAIN_FIXED, mujoco.mjtBias.mjBIAS_AFFINE
