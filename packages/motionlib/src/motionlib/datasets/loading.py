@@ -15,7 +15,7 @@ from motionlib.importers import load
 from motionlib.motion import Motion, MotionError
 from motionlib.processing.resampling import cropped
 
-__all__ = ["Clip", "OnError", "iterate_clips", "log_problem", "read_clips"]
+__all__ = ["Clip", "OnError", "cut", "iterate_clips", "log_problem", "read_clips"]
 
 OnError = Literal["skip", "raise"]
 """What a broken file does: it is reported and left out, or it ends the reading."""
@@ -131,13 +131,23 @@ def read_clips(
     for number, part in enumerate(file.sub_motions):
         name = stem if len(file.sub_motions) == 1 else f"{stem}#{number}"
         try:
-            results.append(Clip(_part(motion, part, name), file, part, first + number))
+            results.append(Clip(cut(motion, part, name), file, part, first + number))
         except MotionError as error:
             results.append(Problem(file.file, _reason(error), first + number))
     return results
 
 
-def _part(motion: Motion, part: SubMotion, name: str) -> Motion:
+def cut(motion: Motion, part: SubMotion, name: str) -> Motion:
+    """A part of a file's motion, with its own labels if it has some.
+
+    Args:
+        motion: the whole file.
+        part: may end a little after the file does.
+        name: of the result.
+
+    Raises:
+        MotionError: if there is no such part of it.
+    """
     motion = replace(motion, name=name, labels=part.labels or motion.labels)
     if part.is_whole:
         return motion

@@ -12,10 +12,33 @@ from types import ModuleType
 from motionlib.exporters import beyondmimic, bvh, clip, csv, protomotions
 from motionlib.motion import Motion, MotionError
 
-__all__ = ["EXPORTERS", "save"]
+__all__ = ["EXPORTERS", "exporter_of", "save"]
 
 EXPORTERS: tuple[ModuleType, ...] = (clip, bvh, csv, protomotions, beyondmimic)
 """where two share a suffix, the first is what `save` takes for it"""
+
+
+def exporter_of(path: str | Path, format: str | None = None) -> ModuleType:
+    """The exporter for a file.
+
+    Args:
+        path: its suffix chooses unless `format` does.
+        format: short name of an exporter, such as "bvh".
+
+    Raises:
+        MotionError: if there is no such format, naming those there are.
+    """
+    names = [exporter.__name__.rpartition(".")[2] for exporter in EXPORTERS]
+    if format is not None:
+        if format not in names:
+            raise MotionError(f"no export format {format!r}; there are {names}")
+        return EXPORTERS[names.index(format)]
+    suffix = Path(path).suffix
+    found = [exporter for exporter in EXPORTERS if suffix.lower() == exporter.SUFFIX]
+    if not found:
+        known = ", ".join(f"{name} ({exporter.SUFFIX})" for name, exporter in zip(names, EXPORTERS, strict=True))
+        raise MotionError(f"{path}: no export format has the suffix {suffix!r}; there are {known}")
+    return found[0]
 
 
 def save(motion: Motion, path: str | Path, format: str | None = None) -> None:
@@ -29,16 +52,4 @@ def save(motion: Motion, path: str | Path, format: str | None = None) -> None:
     Raises:
         MotionError: if there is no such format, or the clip cannot be written in it.
     """
-    path = Path(path)
-    names = [exporter.__name__.rpartition(".")[2] for exporter in EXPORTERS]
-    if format is not None:
-        if format not in names:
-            raise MotionError(f"no export format {format!r}; there are {names}")
-        exporter = EXPORTERS[names.index(format)]
-    else:
-        found = [exporter for exporter in EXPORTERS if path.suffix.lower() == exporter.SUFFIX]
-        if not found:
-            known = ", ".join(f"{name} ({exporter.SUFFIX})" for name, exporter in zip(names, EXPORTERS, strict=True))
-            raise MotionError(f"{path}: no export format has the suffix {path.suffix!r}; there are {known}")
-        exporter = found[0]
-    exporter.write(motion, path)
+    exporter_of(path, format).write(motion, Path(path))

@@ -37,7 +37,7 @@ from motionlib.importers import (
 )
 from motionlib.motion import Motion, MotionError
 
-__all__ = ["IMPORTERS", "importer_of", "load", "load_all"]
+__all__ = ["IMPORTERS", "importer_of", "load", "load_all", "options_of"]
 
 IMPORTERS: tuple[ModuleType, ...] = (
     clip,
@@ -116,9 +116,14 @@ def importer_of(path: str | Path) -> ModuleType:
     raise MotionError(f"{path}: none of the known motion formats ({known}){found}")
 
 
+def options_of(importer: ModuleType) -> list[str]:
+    """What a format takes besides the file, in the order of its `read`."""
+    return [p.name for p in inspect.signature(importer.read).parameters.values() if p.kind is p.KEYWORD_ONLY]
+
+
 def _guarded(importer: ModuleType, reader: Callable[..., _Result], path: Path, options: dict[str, object]) -> _Result:
     """What `reader` makes of the file; whatever a damaged file makes it stumble over becomes a `MotionError`."""
-    valid = [p.name for p in inspect.signature(reader).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    valid = options_of(importer)
     if unknown := sorted(set(options) - set(valid)):
         takes = f"takes the options {valid}" if valid else "takes none"
         raise MotionError(f"{path}: no option {unknown} for {importer.FORMAT}, which {takes}")
