@@ -8,7 +8,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from motionlib import Motion, MotionError, load
-from motionlib.exporters import save
+from motionlib.exporters import exporter_of, save
 from motionlib.importers import csv
 from poselib import models
 from poselib.rotations import angle_between, quat_from_exp_map, wxyz_from_xyzw
@@ -138,7 +138,8 @@ def test_write_and_read_give_every_character_back(name, tmp_path):
     motion = motion_of(name)
     # Those with as many hinges, or just the bodies, of another character must be named.
     given = name if name in ("h1_hands", "amp36") else None
-    save(motion, tmp_path / "clip.csv", skeleton=None if given is None else models.skeleton(given))
+    skeleton = None if given is None else models.skeleton(given)
+    exporter_of("clip.csv").write(motion, tmp_path / "clip.csv", skeleton=skeleton)
     again = load(tmp_path / "clip.csv", skeleton=given)
     assert again.body_names == motion.body_names
     assert torch.equal(again.root_positions, motion.root_positions)
