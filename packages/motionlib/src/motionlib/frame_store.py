@@ -14,11 +14,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Self
 
 import torch
 from torch import Tensor
 
+from motionlib.loops import Cycle
 from motionlib.motion import MotionError
 from motionlib.processing.frames import ClipFrames
 from poselib.rotations import quat_normalize
@@ -40,10 +42,24 @@ class Moment:
     """(N,) the earlier frame; the later one is the next row"""
     blend: Tensor
     """(N, 1) from the earlier to the later frame, in [0, 1]"""
-    yaw: Tensor | None
-    """(N,) rad turned by the cycles gone; None where no clip wraps"""
-    shift: Tensor | None
-    """(N, 2) m, what the turned positions are moved by"""
+    cycle: Cycle | None = None
+    """of each moment's clip; None where no clip wraps"""
+    cycles: Tensor | None = None
+    """(N,) whole cycles gone"""
+
+    @cached_property
+    def yaw(self) -> Tensor | None:
+        """(N,) rad turned by the cycles gone; None where no clip wraps."""
+        return None if self.cycle is None or self.cycles is None else self.cycle.yaw * self.cycles
+
+    def shift(self, cosine: Tensor, sine: Tensor) -> Tensor:
+        """What positions are moved by `(N, 2)` m once they are turned, by the cosine and sine `(N, 1)` of `yaw`."""
+        assert self.cycle is not None
+        assert self.cycles is not None
+        _, step = self.cycle.power(self.cycles)
+        x, y = self.cycle.center.split(1, dim=1)
+        turned = torch.cat([cosine * x - sine * y, sine * x + cosine * y], dim=1)
+        return self.cycle.center + step - turned
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,12 +181,11 @@ class FrameStore:
         positions = bags.singles(self.positions).unflatten(1, (-1, 3))
         rates = bags.halves(self.body_rates).unflatten(1, (2, -1, 3)).transpose(0, 1)
         both = rates.to(torch.float32, memory_format=torch.contiguous_format)
-        if moment.yaw is not None and moment.shift is not None:
+        if moment.yaw is not None:
             cosine, sine = torch.cos(moment.yaw).unsqueeze(1), torch.sin(moment.yaw).unsqueeze(1)
-            _turn(positions[..., 0], positions[..., 1], cosine, sine)
-            _turn(both[..., 0], both[..., 1], cosine, sine)
-            positions[..., 0] += moment.shift[:, :1]
-            positions[..., 1] += moment.shift[:, 1:]
+            _turn(positions, cosine, sine)
+            _turn(both, cosine, sine)
+            positions[..., :2] += moment.shift(cosine, sine).unsqueeze(1)
         return positions, both[0], both[1]
 
     def _neighbours(self, rows: Tensor) -> Tensor:
@@ -187,36 +202,28 @@ class FrameStore:
         """Spherical interpolation but for the length, `(4, N, S, B)` for S sets of rotations.
 
         `lerp(a, b, share)` points to `slerp(a, b, t)` for share = 1/2 + tan((2 t - 1) p) / (2 tan p), p a quarter of
-        the angle between the rotations. With s = 2 t - 1 and f = s (s^2 - 1) this is the series
+        the angle between the rotations. With u = t (1 - t) and f = (t - 1/2) u this is the series
 
-            share = t + bend f + bend^2 2.4 f (s^2 - 1/3) + ...
+            share = t - 8 bend f (1 - 9.6 bend (u - 1/6) + ...)
 
-        where the stored bend makes it exact at s = 1 / sqrt(3). What is left out turns by less than 1e-6 rad for 1 rad
-        between frames, 3e-5 rad for 2, 1e-3 rad for the most there can be, pi.
+        where the stored bend makes it exact at u = 1/6. What is left out turns by less than 1e-6 rad for 1 rad between
+        frames, 3e-5 rad for 2, 1e-3 rad for the most there can be, pi.
         """
         numbers = self._numbers(neighbours)[..., sets, :]
         early = numbers[:, 0].transpose(0, 1).to(torch.float32, memory_format=torch.contiguous_format)
         late = numbers[:, 1, :4].transpose(0, 1).to(torch.float32, memory_format=torch.contiguous_format)
         blend = moment.blend.unsqueeze(2)
-        centered = 2.0 * blend - 1.0
-        square = centered * centered
-        first = (square - 1.0).mul_(centered).mul_(_BEND_UNIT)
-        second = (square - 1.0 / 3.0).mul_(first).mul_(2.4 * _BEND_UNIT)
-        share = torch.addcmul(blend, early[4], torch.addcmul(first, early[4], second))
+        product = torch.addcmul(blend, blend, blend, value=-1.0)
+        first = (blend - 0.5).mul_(product)
+        second = (product - 1.0 / 6.0).mul_(first)
+        share = torch.addcmul(first, early[4], second, value=-9.6 * _BEND_UNIT)
+        share = torch.addcmul(blend, early[4], share, value=-8.0 * _BEND_UNIT)
         planes = torch.lerp(early[:4], late, share, out=late)
         if moment.yaw is not None:
-            self._turn_with_world(planes, moment.yaw, sets)
+            # Given in the world are the rotations of all bodies in the first set, and of the root in the second.
+            turned = 1 if sets == _LOCAL else self.num_bodies + (sets == _BOTH)
+            _turn_rotations(planes.flatten(2)[..., :turned], 0.5 * moment.yaw.unsqueeze(1))
         return planes
-
-    def _turn_with_world(self, planes: Tensor, yaw: Tensor, sets: slice) -> None:
-        """Turn the rotations `(4, N, S, B)` that are given in the world, in place: of all bodies, of the root joint."""
-        half = 0.5 * yaw.unsqueeze(1)
-        cosine, sine = torch.cos(half), torch.sin(half)
-        # Of both sets after another, all bodies of the first and the root of the second.
-        turned = 1 if sets == _LOCAL else self.num_bodies + (sets == _BOTH)
-        x, y, z, w = planes.flatten(2)[..., :turned].unbind(0)
-        _turn(x, y, cosine, sine)
-        _turn(w, z, cosine, sine)
 
 
 # --- packing ---------------------------------------------------------------------------------------------------------
@@ -265,8 +272,8 @@ def _unit(planes: Tensor) -> tuple[Tensor, Tensor]:
     scale = torch.addcmul(squared_sine, w, w).rsqrt_().transpose(0, 1)
     result = planes.new_empty(*scale.shape, 4)
     # All x, then all y, ...: much quicker than quaternion by quaternion.
-    for component, plane in enumerate(planes):
-        torch.mul(plane.transpose(0, 1), scale, out=result[..., component])
+    for plane, target in zip(planes.transpose(1, 2).unbind(0), result.unbind(-1), strict=True):
+        torch.mul(plane, scale, out=target)
     return result, squared_sine
 
 
@@ -275,13 +282,25 @@ def _rotation_vectors(planes: Tensor, squared_sine: Tensor) -> Tensor:
     sine, w = squared_sine.sqrt(), planes[3]
     scale = torch.atan2(sine, w.abs()).mul_(2.0).div_(sine.clamp_min_(1e-6)).copysign_(w)
     result = planes.new_empty(*scale.shape, 3)
-    for component in range(3):
-        torch.mul(planes[component], scale, out=result[..., component])
+    for plane, target in zip(planes[:3].unbind(0), result.unbind(-1), strict=True):
+        torch.mul(plane, scale, out=target)
     return result.flatten(1)
 
 
-def _turn(x: Tensor, y: Tensor, cosine: Tensor, sine: Tensor) -> None:
-    """Turn the points (x, y) of a plane, in place."""
+def _turn(vectors: Tensor, cosine: Tensor, sine: Tensor) -> None:
+    """Turn vectors `(..., N, B, 3)` about z, in place; `cosine` and `sine` are (N, 1)."""
+    x, y = vectors[..., 0], vectors[..., 1]
     turned = (x * cosine).addcmul_(y, sine, value=-1.0)
     y.mul_(cosine).addcmul_(x, sine)
     x.copy_(turned)
+
+
+def _turn_rotations(planes: Tensor, half_yaw: Tensor) -> None:
+    """Turn rotations `(4, N, B)` about the world's z axis by twice `half_yaw` `(N, 1)`, in place."""
+    sine = torch.sin(half_yaw)
+    old_x, old_y, old_z, old_w = (planes * sine).unbind(0)
+    x, y, z, w = planes.mul_(torch.cos(half_yaw)).unbind(0)
+    x.sub_(old_y)
+    y.add_(old_x)
+    z.add_(old_w)
+    w.sub_(old_z)

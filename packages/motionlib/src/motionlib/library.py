@@ -277,13 +277,8 @@ class MotionLib:
         blend = (frame - early).clamp_(0.0, 1.0).unsqueeze(1)
         rows = self.index.first_frames.index_select(0, ids) + early.long()
         if cycles is None:
-            return Moment(rows, blend, None, None)
-        cycle = Cycle(clip[:, 4], clip[:, 5:7], clip[:, 7:9])
-        yaw, step = cycle.power(cycles)
-        cosine, sine = torch.cos(yaw), torch.sin(yaw)
-        x, y = cycle.center.unbind(1)
-        turned = torch.stack([cosine * x - sine * y, sine * x + cosine * y], dim=1)
-        return Moment(rows, blend, yaw, cycle.center + step - turned)
+            return Moment(rows, blend)
+        return Moment(rows, blend, Cycle(clip[:, 4], clip[:, 5:7], clip[:, 7:9]), cycles)
 
     # --- drawing -----------------------------------------------------------------------------------------------------
 
