@@ -75,10 +75,11 @@ class Figure:
         return self._rest[1]
 
     @property
-    def tilts_feet(self) -> bool:
-        """Whether the ankles turn to the side."""
+    def foot_tilt(self) -> float:
+        """rad, how far the ankles turn to either side; 0 where they do not."""
         joints = [self.skeleton.joints[b] for b in self.skeleton.body_indices(self.left.ankle)]
-        return any(abs(axis[0]) > 0.5 for joint in joints for axis in joint.axes)
+        rolls = [(j.lower[d], j.upper[d]) for j in joints for d, axis in enumerate(j.axes) if abs(axis[0]) > 0.5]
+        return min((min(-low, high) for low, high in rolls), default=0.0)
 
     def flexing(self, side: Side) -> str:
         """The body of a hip that swings forward and back."""

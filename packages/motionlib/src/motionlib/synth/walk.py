@@ -39,12 +39,16 @@ _SAMPLES = 240
 _ROUNDS = 8
 _STRETCH = 0.999
 """of a straight leg's length, that a leg is stretched to at most"""
+_MOST_TURN = 0.5 * math.pi
+"""rad in a stride"""
 _MOST_STRETCH = 1.05
 """times the stride that the joint curves make; adults take longer strides than the children of the curves"""
 _SHIFT_COST = 0.4
 """m of a leg's lack that a meter is worth by which the feet stand off from where the joint curves have them"""
 _MISS = 1e-3
 """m"""
+_LEAN_SHARE = 0.4
+"""of what the ankles can tilt; the rest is for the swaying of the legs"""
 _GAP = 0.01
 """m between the insides of the feet, at least"""
 
@@ -91,6 +95,11 @@ def synthesize_walk(
     stride = _Stride(who, froude, style)
     frames = max(round(stride.length / speed * fps), 2)
     period = frames / fps
+    if not abs(turn_rate) * period <= _MOST_TURN:
+        most = _MOST_TURN / period
+        raise MotionError(
+            f"{character!r} turns by at most {most:.2f} rad/s at {speed:g} m/s, not by {turn_rate:g} rad/s"
+        )
     path = Path(speed, turn_rate)
     root, local = stride.on(path, period, frames)
     strides = max(round(duration / period), 1)
@@ -172,7 +181,7 @@ class _Stride:
                     return root[::fine], self._with_toes(placed, [target.toe_bend[::fine] for target in targets])
                 lack = torch.where(miss > _MISS, miss.clamp(max=0.02), 0.0).repeat_interleave(fine, dim=0)
             # A lower root leaves its feet where they stand.
-            lower = smooth_cover(lack.amax(dim=-1), len(phase) // 24)
+            lower = smooth_cover(lack.amax(dim=-1), len(phase) // 12)
             root = root - lower.unsqueeze(-1) * torch.tensor([0.0, 0.0, 1.0])
         raise MotionError(
             f"{self.who.character!r} cannot walk {path.speed:g} m/s with {path.turn_rate:g} rad/s: "
@@ -235,8 +244,9 @@ class _Stride:
 
 
 def _leaning(local: Tensor, path: Path, who: Figure) -> tuple[Tensor, float]:
-    """The whole body leans into a turn by the angle of the force that it feels, if its feet can tilt to the side."""
-    lean = math.atan(path.speed * path.turn_rate / _GRAVITY) if who.tilts_feet else 0.0
+    """The whole body leans into a turn by the angle of the force that it feels, as far as its feet can tilt."""
+    most = _LEAN_SHARE * who.foot_tilt
+    lean = min(max(math.atan(path.speed * path.turn_rate / _GRAVITY), -most), most)
     roll = quat_from_exp_map(torch.tensor([-lean, 0.0, 0.0]).double())
     local = local.clone()
     local[:, 0] = quat_multiply(roll.expand(len(local), 4), local[:, 0])
