@@ -10,15 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from motionlib import BodyState
 from poselib.rotations import heading_angle
+from proto_envs.goals import JumpGoal, PathGoal, ReachGoal, SteeringGoal, StrikeGoal
 from proto_envs.robots import Robot
 
-__all__ = ["Context", "ResetState", "RobotState", "TrackingError"]
+__all__ = ["Context", "ResetState", "RobotState", "TrackingError", "given"]
+
+_Part = TypeVar("_Part")
 
 
 class RobotState:
@@ -141,6 +145,13 @@ class Context:
     """reference at this moment, where the task has one"""
     upcoming: BodyState | None = None
     """reference at the K future moments the task looks at, (N, K, ...) in each field"""
+    style_frames: Callable[[], Tensor] | None = None
+    """gives (N, K, F), what `StyleHistory` remembers of K moments, the newest first"""
+    steering: SteeringGoal | None = None
+    path: PathGoal | None = None
+    reach: ReachGoal | None = None
+    strike: StrikeGoal | None = None
+    jump: JumpGoal | None = None
 
     @property
     def reference(self) -> BodyState:
@@ -177,3 +188,20 @@ class Context:
         zero, one = torch.zeros_like(yaw), torch.ones_like(yaw)
         rows = [cosine, -sine, zero, sine, cosine, zero, zero, zero, one]
         return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
+
+    def in_heading(self, vectors: Tensor) -> Tensor:
+        """World vectors (N, ..., 3), or (N, ..., 2) on the ground, in the root's heading frame."""
+        size = vectors.shape[-1]
+        flat = vectors.reshape(len(vectors), -1, size)
+        return (flat @ self.heading_matrix[:, :size, :size]).view(vectors.shape)
+
+
+def given(part: _Part | None) -> _Part:
+    """A field of `Context` that the task's controls fill in, such as `given(ctx.steering)`.
+
+    Raises:
+        LookupError: if no control fills it in.
+    """
+    if part is None:
+        raise LookupError("this part of the context is empty: the task lacks the control that fills it in")
+    return part

@@ -25,6 +25,9 @@ __all__ = ["Motions", "load_motions", "make_vector_env"]
 Motions = str | Path | Sequence[str | Path] | MotionLib | None
 """a clip's name among the samples or its file, several of them, "all" samples, or a library"""
 
+AUTO = "auto"
+"""stands for the samples that the task names, as far as the robot has them"""
+
 
 def make_vector_env(
     num_envs: int = 1,
@@ -33,7 +36,7 @@ def make_vector_env(
     robot_name: str,
     backend: str = "auto",
     device: str = "auto",
-    motions: Motions = "walk",
+    motions: Motions = AUTO,
     control_hz: float = 30.0,
     substeps: int = 4,
     threads: int = 0,
@@ -52,7 +55,7 @@ def make_vector_env(
         robot_name: from the id.
         backend: physics engine, "auto" or a name of `proto_envs.simulators.ENGINES`.
         device: where the tensors live; "auto" is the engine's own.
-        motions: clips to imitate.
+        motions: clips to imitate or to take the style of; "auto" takes the samples that suit the task, None takes none.
         control_hz: control steps per second.
         substeps: physics steps per control step.
         threads: physics threads on the CPU; 0 takes all.
@@ -83,6 +86,9 @@ def make_vector_env(
         threads=threads,
         contact_forces=configured.needs_contact_forces,
     )
+    if motions == AUTO:
+        samples = sample_names(robot.model)
+        motions = [name for name in configured.clips if name in samples] or None
     library = load_motions(motions, robot)
     simulator = make_simulator(backend, robot, num_envs, settings)
     return ProtoVectorEnv(

@@ -6,10 +6,30 @@ import gymnasium
 
 __all__ = ["ROBOTS_OF_TASK", "TASKS", "environment_ids", "register_all"]
 
-TASKS = {"Mimic": "proto_envs.tasks.mimic:Mimic"}
+TASKS = {
+    "Mimic": "proto_envs.tasks.mimic:Mimic",
+    "Style": "proto_envs.tasks.style:Style",
+    "Steering": "proto_envs.tasks.steering:Steering",
+    "Facing": "proto_envs.tasks.facing:Facing",
+    "PathFollow": "proto_envs.tasks.path_follow:PathFollow",
+    "Reach": "proto_envs.tasks.reach:Reach",
+    "LongJump": "proto_envs.tasks.long_jump:LongJump",
+    "GetUp": "proto_envs.tasks.get_up:GetUp",
+}
 """task name to its dataclass"""
 
-ROBOTS_OF_TASK = {"Mimic": ("AMP", "SMPL")}
+_PEOPLE = ("AMP", "SMPL")
+
+ROBOTS_OF_TASK = {
+    "Mimic": _PEOPLE,
+    "Style": _PEOPLE,
+    "Steering": _PEOPLE,
+    "Facing": _PEOPLE,
+    "PathFollow": _PEOPLE,
+    "Reach": _PEOPLE,
+    "LongJump": _PEOPLE,
+    "GetUp": _PEOPLE,
+}
 """robots that suit each task"""
 
 

@@ -289,7 +289,9 @@ class ProtoVectorEnv(VectorEnv):
         )
 
     def _observe(self, context: Context) -> dict[str, Tensor]:
-        return {name: observe(kernels, context) for name, kernels in self.components.observations.items()}
+        groups = self.components.observations
+        names = groups if self._grouped else ("policy",)
+        return {name: observe(groups[name], context) for name in names}
 
     def _merge(self, observation: dict[str, Tensor], ids: Tensor) -> dict[str, Tensor]:
         """A copy of `observation` whose rows `ids` show the episodes that have just begun."""
@@ -328,6 +330,23 @@ class ProtoVectorEnv(VectorEnv):
     def clip_names(self) -> tuple[str, ...]:
         """Names of the clips that `info["clip"]` numbers; empty for a task without motions."""
         return next((c.clip_names for c in self.components.controls.values() if c.clip_names), ())
+
+    def sample_style(self, count: int, generator: torch.Generator | None = None) -> Any:  # noqa: ANN401
+        """Draw what the observation group "style" would show, were the robots to move like the clips.
+
+        Args:
+            count: how many.
+            generator: of the draw; the environment's own if left out, which `state_dict` saves.
+
+        Returns:
+            (count, F), features as in the group.
+
+        Raises:
+            RuntimeError: if the task has no such group, or no motions to draw from.
+        """
+        if self.components.sample_style is None:
+            raise RuntimeError(f"task {type(self.task).__name__} has no motions to draw style from: pass motions=...")
+        return self._out(self.components.sample_style(count, generator or self.generator))
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:  # noqa: ANN401
         """The attribute or method result `name`, once per environment (gymnasium's Sync and Async API).

@@ -55,6 +55,8 @@ class Components:
     metrics: Mapping[str, Kernel] = field(default_factory=dict)
     """Context to (N,); reported each step beside the reward terms' raw values"""
     controls: Mapping[str, Control] = field(default_factory=dict)
+    sample_style: Callable[[int, torch.Generator], Tensor] | None = None
+    """(count, generator) to (count, F): what the group "style" would show, were the robots to move like the clips"""
 
 
 def observe(kernels: Sequence[Kernel], context: Context) -> Tensor:

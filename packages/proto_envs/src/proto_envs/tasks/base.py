@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import UnionType
-from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, Self, Union, get_args, get_origin, get_type_hints
 
 import torch
 
@@ -39,6 +39,9 @@ class Task(ABC):
     """s, after which an episode is truncated"""
     grace_steps: int = 5
     """steps after a reset in which no termination counts and some penalties are off"""
+
+    clips: ClassVar[tuple[str, ...]] = ("walk",)
+    """samples whose motions the task takes unless told otherwise"""
 
     def __post_init__(self) -> None:
         """Refuse numbers that make no episode.

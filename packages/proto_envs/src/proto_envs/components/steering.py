@@ -1,0 +1,99 @@
+"""Commands to move in a direction at a speed, and to face a direction."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from proto_envs.components.control import Markers
+from proto_envs.components.timed_goal import TimedGoal
+from proto_envs.context import Context
+from proto_envs.goals import Goal, SteeringGoal
+
+__all__ = ["SteeringCommand"]
+
+
+class SteeringCommand(TimedGoal):
+    """Draws directions and speeds, most of them near the ones before, each robot by coins of its own.
+
+    (The Task Tokens code throws one coin for the whole batch.)
+    """
+
+    goal: SteeringGoal
+
+    def __init__(
+        self,
+        num_envs: int,
+        dt: float,
+        device: torch.device,
+        *,
+        speed: tuple[float, float],
+        hold: tuple[float, float],
+        turn: float,
+        speed_change: float,
+        fresh_share: float,
+        stop_share: float,
+    ) -> None:
+        """Say what is commanded.
+
+        Args:
+            num_envs: N.
+            dt: s per control step.
+            device: of the commands.
+            speed: m/s, lowest and highest.
+            hold: s between changes, shortest and longest.
+            turn: rad, largest change of a direction.
+            speed_change: m/s, largest change of the speed.
+            fresh_share: of the changes that forget the command before.
+            stop_share: of the commands that are to stand still.
+        """
+        x = torch.tensor([1.0, 0.0], device=device).repeat(num_envs, 1)
+        age = torch.zeros(num_envs, dtype=torch.long, device=device)
+        goal = SteeringGoal(age=age, direction=x, speed=torch.zeros(num_envs, device=device), facing=x.clone())
+        super().__init__("steering", goal, dt, hold)
+        self._speed, self._turn, self._speed_change = speed, turn, speed_change
+        self._fresh_share, self._stop_share = fresh_share, stop_share
+        self._places = torch.zeros(num_envs, 3, device=device)
+
+    def draw(self, goal: Goal, context: Context, generator: torch.Generator, *, first: bool) -> SteeringGoal:
+        """Directions and speeds uniform over their ranges, or near the present ones."""
+        assert isinstance(goal, SteeringGoal)
+        low, high = self._speed
+        draw = torch.rand(8, len(goal.age), generator=generator, device=goal.age.device)
+        fresh = torch.ones_like(draw[0], dtype=torch.bool) if first else draw[0] < self._fresh_share
+        near = (goal.speed + (2.0 * draw[1] - 1.0) * self._speed_change).clamp(low, high)
+        speed = torch.where(fresh, low + (high - low) * draw[2], near)
+        return SteeringGoal(
+            age=torch.zeros_like(goal.age),
+            direction=self._turned(goal.direction, fresh, draw[3], draw[4]),
+            speed=speed.masked_fill(draw[5] < self._stop_share, 0.0),
+            facing=self._turned(goal.facing, fresh, draw[6], draw[7]),
+        )
+
+    def _turned(self, direction: Tensor, fresh: Tensor, near: Tensor, anywhere: Tensor) -> Tensor:
+        now = torch.atan2(direction[:, 1], direction[:, 0])
+        angle = torch.where(fresh, 2.0 * math.pi * anywhere, now + (2.0 * near - 1.0) * self._turn)
+        return torch.stack([torch.cos(angle), torch.sin(angle)], dim=-1)
+
+    def begin(self, ids: Tensor, context: Context, generator: torch.Generator) -> None:
+        """Give first commands."""
+        super().begin(ids, context, generator)
+        self._places[ids] = context.state.body_positions[:, 0]
+
+    def observe(self, context: Context, generator: torch.Generator) -> None:
+        """Give new commands where it is time to."""
+        super().observe(context, generator)
+        self._places = context.state.body_positions[:, 0]
+
+    def markers(self) -> list[Markers]:
+        """An arrow along the direction, as long as the way of half a second, and a short one along the facing."""
+        place = self._places.unsqueeze(1)
+        flat = torch.zeros_like(self.goal.speed).view(-1, 1, 1)
+        way = torch.cat([(0.5 * self.goal.speed).view(-1, 1, 1) * self.goal.direction.unsqueeze(1), flat], dim=-1)
+        facing = torch.cat([0.5 * self.goal.facing.unsqueeze(1), flat], dim=-1)
+        return [
+            Markers(place, (0.9, 0.2, 0.2, 0.9), 0.03, way),
+            Markers(place, (0.2, 0.4, 0.9, 0.9), 0.02, facing),
+        ]
