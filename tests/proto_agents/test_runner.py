@@ -118,6 +118,13 @@ def test_best_keeps_the_best_evaluation(point_env, tmp_path):
     assert state["iteration"] == errors.index(min(errors)) + 1
 
 
+def test_nothing_is_evaluated_before_its_time(point_env, tmp_path):
+    runner = make_runner(point_env(8), tmp_path, 8, point_env(8), evaluate_every=ITERATION, evaluate_from=5 * ITERATION)
+    runner.run()
+    evaluated = [row["iteration"] for row in lines(tmp_path) if "evaluation/mean_return" in row]
+    assert evaluated == [5, 6, 7, 8]
+
+
 def test_an_unknown_best_metric_lists_the_known_ones(point_env, tmp_path):
     with pytest.raises(ValueError, match=r"'succes' is not in the evaluation's report; it has .*success_rate"):
         make_runner(point_env(8), tmp_path, 1, point_env(8), best_metric="succes").run()

@@ -34,6 +34,8 @@ class RunnerConfig:
     """environment steps, all environments together, after which the run ends"""
     evaluate_every: int = 500_000
     """samples between evaluations; 0: only at the end"""
+    evaluate_from: int = 0
+    """samples before which nothing is evaluated: where only the end of a run can be the best, evaluate often there"""
     checkpoint_every: int = 500_000
     """samples between saves of last/"""
     keep_every: int = 0
@@ -150,7 +152,8 @@ class Runner:
                 before = self.samples
                 values = self.iterate(buffer)
                 is_best = False
-                if self._due(config.evaluate_every, before) or self.samples >= config.max_samples:
+                due = self._due(config.evaluate_every, before) and self.samples >= config.evaluate_from
+                if due or self.samples >= config.max_samples:
                     values |= self._evaluate()
                     is_best = self._is_best()
                 for writer in writers:
