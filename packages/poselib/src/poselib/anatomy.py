@@ -207,12 +207,17 @@ def _meeting(skeleton: Skeleton, bodies: list[int], given: int | None) -> int:
 
 
 def _drop_misplaced(skeleton: Skeleton, found: dict[str, int]) -> None:
-    """Forget parts that do not hang where they should, such as a head fixed to the pelvis."""
+    """Forget parts that do not hang where they should, such as a head fixed to the pelvis.
+
+    Where the root is the chest, the pelvis hangs on it.
+    """
     for part in list(found):
         above = PARENTS[part]
         while above is not None and above not in found:
             above = PARENTS[above]
-        if above is not None and (found[above] not in _path(skeleton, found[part])[1:] and found[above] != found[part]):
+        if above is None or found[above] in _path(skeleton, found[part]):
+            continue
+        if part != "chest" or found[part] not in _path(skeleton, found[above]):
             del found[part]
 
 

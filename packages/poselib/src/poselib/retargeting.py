@@ -99,11 +99,12 @@ def retarget(
     goals, turned = doll.poses(*forward_kinematics(doll.skeleton, root, local))
     if doll is target:
         return Transfer(root, local, goals, turned)
-    _, stands = target.standing()
+    joints, stands = target.standing()
     turned = {name: quat_multiply(turn, stands[name].to(turn).expand_as(turn)) for name, turn in turned.items()}
     rest = quat_identity(len(root), target.skeleton.num_bodies).to(local)
     rest[:, 0] = local[:, 0]
     reach = goals_of(target, goals, turned)
+    root = root - quat_apply(local[:, 0], joints["pelvis"].to(local).expand_as(root))  # the root may be the chest
     solution = solve_ik(target.skeleton, root, rest, reach, fps=fps, weights=_FROM_REST, iterations=40)
     return Transfer(solution.root_positions, solution.local_rotations, goals, turned)
 
