@@ -61,8 +61,9 @@ def _drive_joint(
         if len({d.damping for d in drives}) > 1:
             raise ValueError(f"body {body.name!r}: the three axes of a ball joint share one damping, got {drives}")
         armature = max(joint.armature for joint in joints)
-        # The cone that holds the box of the three hinges' ranges; targets are bounded per axis, the joint by the cone.
-        cone = math.hypot(*(max(abs(joint.range[0]), abs(joint.range[1])) for joint in joints))
+        # The cone that holds the box of the three hinges' ranges; targets are bounded per axis, the joint by the cone. A
+        # ball that is one in the MJCF already keeps its own.
+        cone = math.hypot(*(max(map(abs, joint.range)) if joint.limited else math.pi for joint in joints))
         for joint in joints:
             spec.delete(joint)
         target = body.name
