@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import difflib
 from importlib import import_module
+from pathlib import Path
 
 from proto_envs.robots.base import Drive, Robot
+from proto_envs.robots.custom import RobotError, RobotOptions, from_mjcf, from_yaml
 
-__all__ = ["ROBOTS", "Drive", "Robot", "get_robot"]
+__all__ = ["ROBOTS", "Drive", "Robot", "RobotError", "RobotOptions", "from_mjcf", "from_yaml", "get_robot"]
 
 ROBOTS = {
     "AMP": "proto_envs.robots.amp",
@@ -21,14 +23,21 @@ ROBOTS = {
 }
 
 
-def get_robot(name: str) -> Robot:
-    """A built-in robot by name.
+def get_robot(name: str | Path) -> Robot:
+    """A built-in robot by name, or one of your own by its MJCF (.xml, .mjcf) or YAML file.
 
     Raises:
-        KeyError: naming the built-in robots.
+        KeyError: for an unknown name, naming the built-in robots.
+        RobotError: for a file that makes no robot, listing everything that is wrong.
     """
-    if name not in ROBOTS:
-        near = difflib.get_close_matches(name.lower(), [known.lower() for known in ROBOTS], n=1)
-        hint = next((f"; did you mean {known!r}?" for known in ROBOTS if known.lower() in near), "")
-        raise KeyError(f"no robot {name!r}; there are {sorted(ROBOTS)}{hint}")
-    return import_module(ROBOTS[name]).ROBOT
+    name = str(name)
+    if name in ROBOTS:
+        return import_module(ROBOTS[name]).ROBOT
+    match Path(name).suffix:
+        case ".xml" | ".mjcf":
+            return from_mjcf(name)
+        case ".yaml" | ".yml":
+            return from_yaml(name)
+    near = difflib.get_close_matches(name.lower(), [known.lower() for known in ROBOTS], n=1)
+    hint = next((f"; did you mean {known!r}?" for known in ROBOTS if known.lower() in near), "")
+    raise KeyError(f"no robot {name!r}; there are {sorted(ROBOTS)}, and files ending in .xml or .yaml{hint}")

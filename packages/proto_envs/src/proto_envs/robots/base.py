@@ -53,7 +53,7 @@ class Robot:
     name: str
     """as in environment ids: AMP, SMPL, ..."""
     model: str
-    """name of the model: one of `poselib.models`, or that of `mjcf`"""
+    """name of the model: one of `poselib.models`, or that of `own_model`"""
     drives: Mapping[str, Drive]
     """by joint-name pattern; every degree of freedom must match exactly one"""
     feet: tuple[str, ...]
@@ -84,24 +84,24 @@ class Robot:
     rate"""
     parts: Mapping[str, str] = field(default_factory=dict)
     """part of a person to body name, where `poselib.anatomy` does not recognise it; for retargeting"""
-    mjcf: str | None = None
-    """the model of a robot that is not built in, as MJCF text"""
+    own_model: mujoco.MjSpec | None = None
+    """the model of a robot that is not built in (`proto_envs.robots.from_mjcf`)"""
 
     @cached_property
     def skeleton(self) -> Skeleton:
         """The kinematic tree, B bodies and D degrees of freedom."""
-        return models.skeleton(self.model) if self.mjcf is None else Skeleton.from_mjcf(self.spec())
+        return models.skeleton(self.model) if self.own_model is None else Skeleton.from_mjcf(self.spec())
 
     @cached_property
     def collision_points(self) -> CollisionPoints:
         """The collision geometry as points with radii."""
-        if self.mjcf is None:
+        if self.own_model is None:
             return models.collision_points(self.model)
         return CollisionPoints.from_spec(self.spec(), self.skeleton)
 
     def spec(self) -> mujoco.MjSpec:
         """The bare character as a MuJoCo spec: hinges as in the MJCF, no drives, no floor."""
-        return models.character_model(self.model).spec() if self.mjcf is None else mujoco.MjSpec.from_string(self.mjcf)
+        return models.character_model(self.model).spec() if self.own_model is None else self.own_model.copy()
 
     # --- bodies ------------------------------------------------------------------------------------------------------
 
