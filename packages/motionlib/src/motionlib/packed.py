@@ -59,8 +59,8 @@ class PackedWriter:
             for clip in dataset.clips():
                 writer.add(clip.motion)
 
-    Frames wait in files beside the library's, so that the disk must have room for them twice. The file appears when the
-    block ends; after an error there is none.
+    Frames wait in files beside the library's, so that the disk must have room for half as much again. The file appears
+    when the block ends; after an error there is none.
     """
 
     def __init__(
@@ -174,8 +174,10 @@ class PackedWriter:
             file.write(_header(self.skeleton, columns, frames, self._widths))
             for name in _in_order(columns):
                 if name in self._parts:
-                    self._parts[name].seek(0)
-                    shutil.copyfileobj(self._parts[name], file, 1 << 24)
+                    with self._parts[name] as part:
+                        part.seek(0)
+                        shutil.copyfileobj(part, file, 1 << 24)
+                    Path(part.name).unlink()  # before the next one: the disk needs room for one table twice, not all
                 else:
                     file.write(columns[name].contiguous().numpy())  # type: ignore[arg-type]
 
