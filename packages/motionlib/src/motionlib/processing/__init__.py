@@ -14,6 +14,7 @@ from motionlib.processing.retargeting import (
     character_of,
     cleaned,
     retargeted,
+    retargeted_to,
     retargeted_with_report,
     skeleton_of,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "repeated",
     "resampled",
     "retargeted",
+    "retargeted_to",
     "retargeted_with_report",
     "skeleton_of",
     "smoothed_contacts",

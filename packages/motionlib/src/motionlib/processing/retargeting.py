@@ -20,7 +20,15 @@ from poselib.retargeting import Transfer, goals_of, ground_shift, retarget
 from poselib.rotations import quat_apply, quat_identity
 from poselib.skeleton import Joint, Skeleton
 
-__all__ = ["RetargetReport", "character_of", "cleaned", "retargeted", "retargeted_with_report", "skeleton_of"]
+__all__ = [
+    "RetargetReport",
+    "character_of",
+    "cleaned",
+    "retargeted",
+    "retargeted_to",
+    "retargeted_with_report",
+    "skeleton_of",
+]
 
 _USUAL_HEIGHT = 0.4
 """quantile over frames of the lowest height that goes to the ground where the source has no geometry to compare with"""
@@ -76,17 +84,35 @@ def retargeted(motion: Motion, character: str, *, ik: bool = True, bodies: Mappi
     Raises:
         MotionError: if there is no such character, or no person in the clip.
     """
-    return motion if character_of(motion) == character else _retargeted(motion, character, ik, bodies)[0]
+    if character_of(motion) == character:
+        return motion
+    return _retargeted(motion, *_built_in(character), ik, bodies)[0]
+
+
+def retargeted_to(
+    motion: Motion,
+    target: Anatomy,
+    geometry: CollisionPoints,
+    *,
+    ik: bool = True,
+    bodies: Mapping[str, str] | None = None,
+) -> Motion:
+    """As `retargeted`, onto a character that is not built in: one whose anatomy and collision geometry are given.
+
+    Raises:
+        MotionError: if no person is recognised in the clip.
+    """
+    return _retargeted(motion, target, geometry, ik, bodies)[0]
 
 
 def retargeted_with_report(
     motion: Motion, character: str, *, ik: bool = True, bodies: Mapping[str, str] | None = None
 ) -> tuple[Motion, RetargetReport]:
     """As `retargeted`, with numbers; a clip of that very character is cleaned. Stances are those of the source."""
-    result, transferred, transfer = _retargeted(motion, character, ik, bodies)
+    target, geometry = _built_in(character)
+    result, transferred, transfer = _retargeted(motion, target, geometry, ik, bodies)
     motion, source, points = _source(motion, bodies)
     stance = stance_of(foot_points(motion, source, points), motion.fps)
-    target = anatomy_of(models.skeleton(character))
     return result, RetargetReport(
         source=quality(motion, source.skeleton, anatomy=source, stance=stance),
         transferred=quality(transferred, target.skeleton, stance=stance),
@@ -103,20 +129,23 @@ def cleaned(motion: Motion, character: str) -> Motion:
     """A clip of a built-in character with its feet, joints and heights put right by inverse kinematics."""
     if character_of(motion) != character:
         raise MotionError(f"clip {motion.name!r} is not of {character!r} but {character_of(motion)}; use retargeted")
-    return _retargeted(motion, character, True, None)[0]
+    return _retargeted(motion, *_built_in(character), True, None)[0]
+
+
+def _built_in(character: str) -> tuple[Anatomy, CollisionPoints]:
+    if character not in models.MODELS:
+        raise MotionError(f"no built-in character {character!r}; there are {sorted(models.MODELS)}")
+    return anatomy_of(models.skeleton(character)), models.collision_points(character)
 
 
 def _retargeted(
-    motion: Motion, character: str, ik: bool, bodies: Mapping[str, str] | None
+    motion: Motion, target: Anatomy, geometry: CollisionPoints, ik: bool, bodies: Mapping[str, str] | None
 ) -> tuple[Motion, Motion, Transfer]:
     """The result, the mere transfer, and its goals."""
-    if character not in models.MODELS:
-        raise MotionError(f"no built-in character {character!r}; there are {sorted(models.MODELS)}")
-    target, geometry = anatomy_of(models.skeleton(character)), models.collision_points(character)
     motion, source, points = _source(motion, bodies)
     transfer = _transfer(motion, source, target)
     transferred = _clip(motion, target.skeleton, transfer.root_positions, transfer.local_rotations)
-    transfer = _on_the_ground(transfer, motion, source, points, transferred, target)
+    transfer = _on_the_ground(transfer, motion, source, points, transferred, target, geometry)
     transferred = replace(transferred, root_positions=transfer.root_positions)
     if not ik:
         return transferred, transferred, transfer
@@ -169,11 +198,11 @@ def _on_the_ground(
     points: CollisionPoints | None,
     transferred: Motion,
     target: Anatomy,
+    geometry: CollisionPoints,
 ) -> Transfer:
     """The same, raised so that the target stands as its source does."""
     if source.skeleton is target.skeleton:
         return transfer
-    geometry = models.collision_points(target.skeleton.name)
     after = geometry.lowest(*transferred.world_poses(target.skeleton))
     if points is None:
         raised = -height_offset(after, _USUAL_HEIGHT)
