@@ -14,10 +14,8 @@ from proto_envs.components.terms import any_failure, measure, observe, total_rew
 from proto_envs.factory import task_class
 from proto_envs.goals import JumpGoal, PathGoal, ReachGoal, SteeringGoal
 from proto_envs.registration import TASKS
-from proto_envs.tasks.base import Setup
 from proto_envs.testing import check_vector_env
 
-DT = 1 / 30
 TASK_NAMES = ("Style", "Steering", "Facing", "PathFollow", "Reach", "LongJump", "GetUp")
 GOAL_SIZES = {"Steering": 3, "Facing": 5, "PathFollow": 33, "Reach": 3, "LongJump": 4}
 QUICK = {"GetUp": {"dropped": 2}}
@@ -214,10 +212,9 @@ def goals(drawn, n):
 
 
 @pytest.mark.parametrize("task", TASK_NAMES)
-def test_turning_and_moving_the_world_changes_nothing(task, amp, walks, random_bodies, moment, drawn):
+def test_turning_and_moving_the_world_changes_nothing(task, amp, make, random_bodies, moment, drawn):
     n = 16
-    setup = Setup(amp, n, DT, torch.device("cpu"), walks["AMP"])
-    components = task_class(task)(**QUICK.get(task, {})).components(setup)
+    components = make(task, num_envs=1).components
     bodies, forces = random_bodies(0, n, 15), 100.0 * drawn(10, n, 15, 3)
     both = goals(drawn, n)
     joints = {"dof_positions": drawn(11, n, 28), "dof_velocities": drawn(12, n, 28)}

@@ -1,4 +1,6 @@
 import math
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -6,7 +8,6 @@ import torch
 from poselib.rotations import quat_from_yaw
 from proto_envs.components.reaching import ReachTargets
 from proto_envs.goals import ReachGoal
-from proto_envs.tasks.base import Setup
 from proto_envs.tasks.reach import Reach, closeness, distance_to_target, misses, reach_goal, reached
 
 DT = 1 / 30
@@ -76,8 +77,6 @@ def test_kernels_by_hand(amp, random_bodies, moment):
 
 
 def test_a_robot_without_that_hand_is_refused(amp):
-    from dataclasses import replace
-
-    handless = replace(amp, semantic={"head": "head"})
+    handless = SimpleNamespace(robot=replace(amp, semantic={"head": "head"}))
     with pytest.raises(ValueError, match=r"robot AMP has no 'right_hand'; it has \['head'\]"):
-        Reach().components(Setup(handless, 1, DT, CPU, None))
+        Reach().goal(handless)
