@@ -19,6 +19,7 @@ from motionlib import BodyState
 from poselib.rotations import heading_angle
 from proto_envs.goals import JumpGoal, PathGoal, ReachGoal, SteeringGoal, StrikeGoal
 from proto_envs.robots import Robot
+from proto_envs.terrain import FLAT, Terrain
 
 __all__ = ["Context", "ResetState", "RobotState", "TrackingError", "given"]
 
@@ -141,6 +142,8 @@ class Context:
     """(N, D) rad, those of the step before"""
     ground_height: Tensor
     """(N,) m under the root"""
+    terrain: Terrain = FLAT
+    """the ground; `terrain.heights` gives its height anywhere"""
     motion: BodyState | None = None
     """reference at this moment, where the task has one"""
     upcoming: BodyState | None = None

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import mujoco
 import numpy as np
+import torch
 from torch import Tensor
 
 from motionlib.viewing import RenderError, VideoWriter
@@ -14,26 +15,32 @@ from poselib.rotations import wxyz_from_xyzw
 from proto_envs.components.control import Markers
 from proto_envs.robots import Robot
 from proto_envs.simulators.base import SimulationSettings
-from proto_envs.simulators.mjcf import GROUND, JointLayout, physics_spec
+from proto_envs.simulators.mjcf import GROUND, JointLayout, add_height_field, physics_spec
+from proto_envs.terrain import FLAT, Terrain
 
 __all__ = ["RenderError", "SceneRenderer", "VideoWriter"]
 
 _GHOST = "reference_"
 _BODY_COLOR = (0.85, 0.60, 0.35, 1.0)
 _GHOST_COLOR = (0.35, 0.65, 0.95, 0.35)
+_WINDOW = 24.0
+"""m, side of the part of a terrain that is drawn"""
+_ELSEWHERE = 3.0
+"""m, farther than a robot gets between two pictures: another robot, or a new episode"""
 
 
 class SceneRenderer:
-    """Draws a robot on a checkered floor, with its reference as a translucent ghost, and follows it with the camera."""
+    """Draws a robot on checkered ground, with its reference as a translucent ghost, and follows it with the camera."""
 
-    def __init__(self, robot: Robot, *, width: int = 640, height: int = 480) -> None:
+    def __init__(self, robot: Robot, terrain: Terrain = FLAT, *, width: int = 640, height: int = 480) -> None:
         """Compile the picture's model.
 
         Raises:
             RenderError: if no OpenGL without a display is available.
         """
         self._robot = robot
-        self.model = _picture_model(robot, width, height)
+        self._terrain = terrain.to("cpu")
+        self.model = _picture_model(robot, self._terrain, width, height)
         self._data = mujoco.MjData(self.model)
         self._layout = JointLayout.of(robot, self.model)
         self._robot_nq = physics_spec(robot, SimulationSettings()).compile().nq
@@ -41,6 +48,8 @@ class SceneRenderer:
         self._camera = mujoco.MjvCamera()
         self._camera.distance, self._camera.azimuth, self._camera.elevation = 3.5, 120.0, -12.0
         self._look_at: np.ndarray | None = None
+        self._drawn: Tensor | None = None
+        """(2,) m, middle of the part of the terrain that is drawn now"""
 
     def frame(
         self, qpos: np.ndarray, ghost: tuple[Tensor, Tensor] | None = None, markers: Sequence[Markers] = ()
@@ -56,14 +65,18 @@ class SceneRenderer:
             (height, width, 3) uint8.
         """
         data, n = self._data, self._robot_nq
+        place = torch.from_numpy(qpos[:2]).float()
+        self._draw_terrain(place)
         data.qpos[:n] = qpos
         data.qpos[n:] = qpos if ghost is None else self._ghost_qpos(*ghost)
         mujoco.mj_kinematics(self.model, data)
         mujoco.mj_comPos(self.model, data)
         mujoco.mj_camlight(self.model, data)
-        target = np.array([qpos[0], qpos[1], 0.9])
+        target = np.array([qpos[0], qpos[1], 0.9 + float(self._terrain.heights(place))])
+        if self._look_at is None or np.linalg.norm(target - self._look_at) > _ELSEWHERE:
+            self._look_at = target
         # Follow softly, so that steps and jumps stay visible.
-        self._look_at = target if self._look_at is None else 0.9 * self._look_at + 0.1 * target
+        self._look_at = 0.9 * self._look_at + 0.1 * target
         self._camera.lookat[:] = self._look_at
         option = mujoco.MjvOption()
         option.geomgroup[3] = ghost is not None
@@ -71,6 +84,27 @@ class SceneRenderer:
         for marker in markers:
             _add_markers(self._renderer.scene, marker)
         return self._renderer.render().copy()
+
+    def _draw_terrain(self, place: Tensor) -> None:
+        """Lay the terrain around `place` (2,) into the picture's small height field, unless it is there already.
+
+        The middle moves by whole cells, and by metres at a time, so that neither ground nor checkers slide.
+        """
+        if self._terrain.is_flat or (self._drawn is not None and (place - self._drawn).abs().max() < _WINDOW / 4):
+            return
+        cell, field = self._terrain.spacing, self.model.geom(GROUND)
+        jump = cell * round(2.0 / cell)
+        corner = -0.5 * torch.tensor(self._terrain.size)
+        self._drawn = middle = corner + jump * ((place - corner) / jump).round()
+        line = cell * (torch.arange(_cells(cell) + 1) - 0.5 * _cells(cell))
+        y, x = torch.meshgrid(middle[1] + line, middle[0] + line, indexing="ij")
+        lowest = self._terrain.grid.min()
+        share = (self._terrain.heights(torch.stack([x, y], dim=-1)) - lowest) / (self._terrain.grid.max() - lowest)
+        self.model.hfield_data[:] = share.flatten().numpy()
+        field.pos[:] = *middle.tolist(), float(lowest)
+        # The renderer has no public way to draw changed heights.
+        self._renderer._gl_context.make_current()
+        mujoco.mjr_uploadHField(self.model, self._renderer._mjr_context, 0)
 
     def _ghost_qpos(self, root_position: Tensor, local_rotations: Tensor) -> np.ndarray:
         layout, dofs = self._layout, self._robot.skeleton.dofs_from_local_rotations(local_rotations)
@@ -103,7 +137,12 @@ def _add_markers(scene: mujoco.MjvScene, markers: Markers) -> None:
         scene.ngeom += 1
 
 
-def _picture_model(robot: Robot, width: int, height: int) -> mujoco.MjModel:
+def _cells(spacing: float) -> int:
+    """Cells along each side of the part of a terrain that is drawn: an even number."""
+    return 2 * round(_WINDOW / (2.0 * spacing))
+
+
+def _picture_model(robot: Robot, terrain: Terrain, width: int, height: int) -> mujoco.MjModel:
     spec = physics_spec(robot, SimulationSettings())
     ghost = physics_spec(robot, SimulationSettings())
     ghost.delete(ghost.geom(GROUND))
@@ -115,6 +154,10 @@ def _picture_model(robot: Robot, width: int, height: int) -> mujoco.MjModel:
     add_studio(spec, width, height)
     floor = spec.geom(GROUND)
     floor.material, floor.rgba = "checker", (1, 1, 1, 1)
+    if not terrain.is_flat:
+        add_height_field(spec, np.eye(_cells(terrain.spacing) + 1), terrain.spacing)
+        spec.hfield(GROUND).size[2] = float(terrain.grid.max() - terrain.grid.min())
+        floor.type, floor.hfieldname, floor.size = mujoco.mjtGeom.mjGEOM_HFIELD, GROUND, (0, 0, 0)
     # The light hangs over the robot, so that its shadow stays inside a small map.
     light = spec.body(robot.skeleton.body_names[0]).add_light(pos=(0, 0, 4), dir=(0, 0, -1))
     light.mode, light.type = mujoco.mjtCamLight.mjCAMLIGHT_TRACKCOM, mujoco.mjtLightType.mjLIGHT_DIRECTIONAL

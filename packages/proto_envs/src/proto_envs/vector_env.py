@@ -21,6 +21,7 @@ from proto_envs.recording import SceneRenderer
 from proto_envs.robots import Robot
 from proto_envs.simulators import Simulator
 from proto_envs.tasks.base import Setup, Task
+from proto_envs.terrain.ground import Ground
 
 __all__ = ["ProtoVectorEnv"]
 
@@ -46,6 +47,7 @@ class ProtoVectorEnv(VectorEnv):
         output: Literal["torch", "numpy"] = "torch",
         autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP,
         render_mode: str | None = None,
+        uneven: bool = False,
     ) -> None:
         """Put the parts together; `proto_envs.factory.make_vector_env` makes them from names."""
         self.robot = robot
@@ -61,7 +63,8 @@ class ProtoVectorEnv(VectorEnv):
             "autoreset_mode": autoreset_mode,
         }
         self.max_episode_length = round(task.episode_seconds / simulator.dt)
-        setup = Setup(robot, self.num_envs, simulator.dt, self.device, motions)
+        self.ground = Ground(simulator.terrain, robot, self.num_envs, self.device)
+        setup = Setup(robot, self.num_envs, simulator.dt, self.device, motions, self.ground, uneven)
         self.components = task.components(setup)
         self.generator = torch.Generator(device=self.device)
         self.generator.seed()
@@ -78,7 +81,6 @@ class ProtoVectorEnv(VectorEnv):
         self._steps = torch.zeros(n, dtype=torch.long, device=self.device)
         self._returns = torch.zeros(n, device=self.device)
         self._done = torch.zeros(n, dtype=torch.bool, device=self.device)
-        self._ground_height = torch.zeros(n, device=self.device)
         self._all = torch.arange(n, device=self.device)
 
     def _define_spaces(self) -> None:
@@ -216,7 +218,7 @@ class ProtoVectorEnv(VectorEnv):
         if self.render_mode is None:
             return None
         if self._renderer is None:
-            self._renderer = SceneRenderer(self.robot)
+            self._renderer = SceneRenderer(self.robot, self.ground.terrain)
         ghost, markers = self._ghost(), [m for c in self.components.controls.values() for m in c.markers()]
         return tuple(
             self._renderer.frame(
@@ -239,6 +241,7 @@ class ProtoVectorEnv(VectorEnv):
             start = control.reset(ids, self.generator) or start
         if start is None:
             raise RuntimeError(f"task {type(self.task).__name__}: no control gave a start state")
+        start = self.ground.place(ids, start, self.generator)
         self.simulator.set_state(ids, start)
         self._targets[ids] = start.dof_positions
         self._previous_targets[ids] = start.dof_positions
@@ -284,7 +287,8 @@ class ProtoVectorEnv(VectorEnv):
             steps=rows(self._steps),
             targets=rows(self._targets),
             previous_targets=rows(self._previous_targets),
-            ground_height=rows(self._ground_height),
+            ground_height=self.ground.terrain.heights(state.body_positions[:, 0]),
+            terrain=self.ground.terrain,
             **fields,
         )
 
@@ -378,6 +382,7 @@ class ProtoVectorEnv(VectorEnv):
         state = {f"simulator.{k}": v for k, v in self.simulator.state_dict().items()}
         for name, control in self.components.controls.items():
             state |= {f"control.{name}.{k}": v for k, v in control.state_dict().items()}
+        state |= {f"ground.{k}": v for k, v in self.ground.state_dict().items()}
         state |= {f"env.{k}": getattr(self, f"_{k}") for k in _BOOKKEEPING}
         state["env.generator"] = self.generator.get_state()
         return {name: value.clone() for name, value in state.items()}
@@ -404,6 +409,7 @@ class ProtoVectorEnv(VectorEnv):
         self.simulator.load_state_dict(part("simulator."))
         for name, control in self.components.controls.items():
             control.load_state_dict(part(f"control.{name}."))
+        self.ground.load_state_dict(part("ground."))
         for key in _BOOKKEEPING:
             getattr(self, f"_{key}").copy_(state[f"env.{key}"])
         self.generator.set_state(state["env.generator"])

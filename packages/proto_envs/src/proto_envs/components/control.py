@@ -13,6 +13,7 @@ from motionlib import BodyState, MotionLib
 from poselib.rotations import quat_multiply
 from poselib.skeleton import Skeleton
 from proto_envs.context import Context, ResetState
+from proto_envs.terrain.ground import Ground, Lift
 
 __all__ = ["Control", "Ghost", "Markers", "MotionReference", "ResetNoise"]
 
@@ -164,6 +165,8 @@ class MotionReference(Control):
         failure_rate_step: float = 0.05,
         failure_floor: float = 0.1,
         noise: ResetNoise | None = None,
+        ground: Ground | None = None,
+        lift: Lift = "root",
     ) -> None:
         """Give every environment a clip; `reset` draws which.
 
@@ -178,6 +181,8 @@ class MotionReference(Control):
             failure_rate_step: weight of one episode in the running failure rate of its clip.
             failure_floor: added to the rate, so that solved clips are still practised.
             noise: on the robot's start state.
+            ground: what the reference moves on; None: flat.
+            lift: how it is raised onto uneven ground.
 
         Raises:
             ValueError: for an unknown `start`.
@@ -194,6 +199,8 @@ class MotionReference(Control):
         self.failure_rate_step = failure_rate_step
         self.failure_floor = failure_floor
         self.noise = noise or ResetNoise()
+        self.ground = ground
+        self.lift = lift
         self.clips = torch.zeros(num_envs, dtype=torch.long, device=device)
         self.starts = torch.zeros(num_envs, device=device)
         self.played = torch.zeros(num_envs, dtype=torch.long, device=device)
@@ -252,7 +259,11 @@ class MotionReference(Control):
             self._window = self._look(self._moments)
         window = self._window if ids is None else [state.map(lambda field: field[ids]) for state in self._window]
         fields = zip(*(vars(state).values() for state in window[1:]), strict=True)
-        return {"motion": window[0], "upcoming": BodyState(*(torch.stack(moments, dim=1) for moments in fields))}
+        upcoming = BodyState(*(torch.stack(moments, dim=1) for moments in fields))
+        return {"motion": self._on_ground(window[0], ids), "upcoming": self._on_ground(upcoming, ids)}
+
+    def _on_ground(self, state: BodyState, ids: Tensor | None) -> BodyState:
+        return state if self.ground is None else self.ground.lifted(state, ids, self.lift)
 
     def _look(self, moments: Sequence[int], ids: Tensor | None = None) -> list[BodyState]:
         """The reference at each of `moments` (control steps from now), (n, ...) each, in one query."""

@@ -15,10 +15,11 @@ def lost_track(ctx: Context, distance: float) -> Tensor:
 
 
 def fallen(ctx: Context, bodies: list[int], height: float | Tensor) -> Tensor:
-    """One of `bodies` (all but the feet) is lower than `height` m over the ground and touches it.
+    """One of `bodies` (all but the feet) is lower than `height` m over the ground below it and touches it.
 
     A tensor (bodies,) gives each its own height.
     """
-    low = ctx.state.body_positions[:, bodies, 2] - ctx.ground_height.unsqueeze(-1) < height
+    positions = ctx.state.body_positions[:, bodies]
+    low = positions[..., 2] - ctx.terrain.heights(positions) < height
     touching = ctx.state.contact_forces[:, bodies].norm(dim=-1) > 0
     return (low & touching).any(-1)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from proto_envs.context import ResetState, RobotState
+from proto_envs.terrain import FLAT, Terrain
 
 __all__ = ["Capabilities", "SimulationSettings", "Simulator", "UnsupportedError"]
 
@@ -38,6 +39,8 @@ class SimulationSettings:
     """measure the ground's force on each body; costs about 3 % on the CPU"""
     threads: int = 0
     """physics threads of a CPU engine; 0 takes all CPUs this process may use"""
+    terrain: Terrain = FLAT
+    """the ground"""
 
     def __post_init__(self) -> None:
         """Refuse numbers that no engine can work with.
@@ -68,7 +71,7 @@ class Capabilities:
 
 
 class Simulator(Protocol):
-    """N copies of a robot on flat ground, stepped together.
+    """N copies of a robot, each alone on the same ground, stepped together.
 
     Conventions are the project's (xyzw, z up, depth-first order, rotation-vector ball coordinates); an engine that
     speaks otherwise converts in its own file. `ids` are (n,) long and sorted; None stands for all.
@@ -78,6 +81,8 @@ class Simulator(Protocol):
     device: torch.device
     dt: float
     """s per control step"""
+    terrain: Terrain
+    """the ground, as `SimulationSettings.terrain` said"""
     capabilities: Capabilities
 
     def step(self, targets: Tensor) -> None:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import mujoco
 import numpy as np
 
 from proto_envs.robots import Drive, Robot
 from proto_envs.simulators.base import SimulationSettings
+from proto_envs.terrain import FLAT, Terrain
 
-__all__ = ["GROUND", "JointLayout", "add_ground", "physics_spec"]
+__all__ = ["GROUND", "JointLayout", "add_ground", "add_height_field", "physics_spec"]
 
 GROUND = "floor"
+"""name of the ground: of the plane, or of the fixed body, the geom and the asset of a height field"""
+_BELOW_PITS = 1.0
+"""m that the ground reaches below the lowest point of a height field"""
 
 
 def physics_spec(robot: Robot, settings: SimulationSettings) -> mujoco.MjSpec:
@@ -40,10 +45,10 @@ def physics_spec(robot: Robot, settings: SimulationSettings) -> mujoco.MjSpec:
         dof += len(joint.names)
         if joint.names:
             _drive_joint(spec, spec.body(robot.skeleton.body_names[index]), joint.kind, joint.names, joint.axes, drives)
-    add_ground(spec, settings.friction)
+    add_ground(spec, settings.friction, settings.terrain)
     if settings.contact_forces:
         for body in robot.skeleton.body_names:
-            _add_contact_sensor(spec, body)
+            _add_contact_sensor(spec, body, settings.terrain.is_flat)
     return spec
 
 
@@ -85,27 +90,51 @@ def _drive_joint(
         actuator.ctrllimited = mujoco.mjtLimited.mjLIMITED_FALSE
 
 
-def add_ground(spec: mujoco.MjSpec, friction: float) -> None:
-    """Add the floor; geoms of contype 1 collide with it."""
-    spec.worldbody.add_geom(
-        name=GROUND,
-        type=mujoco.mjtGeom.mjGEOM_PLANE,
-        size=(0, 0, 0.05),
-        contype=1,
-        conaffinity=1,
-        condim=3,
-        friction=(friction, 0.005, 0.0001),
-    )
+def add_ground(spec: mujoco.MjSpec, friction: float, terrain: Terrain = FLAT) -> None:
+    """Add the ground; geoms of contype 1 collide with it.
+
+    It is a plane of the world, or a fixed body of a height field and, beyond its edge, four blocks whose tops are level
+    at height 0.
+    """
+    surface: dict[str, Any] = {"contype": 1, "conaffinity": 1, "condim": 3, "friction": (friction, 0.005, 0.0001)}
+    if terrain.is_flat:
+        spec.worldbody.add_geom(name=GROUND, type=mujoco.mjtGeom.mjGEOM_PLANE, size=(0, 0, 0.05), **surface)
+        return
+    body = spec.worldbody.add_body(name=GROUND)
+    add_height_field(spec, terrain.grid.cpu().numpy(), terrain.spacing)
+    lowest = float(terrain.grid.min())
+    kind = mujoco.mjtGeom.mjGEOM_HFIELD
+    body.add_geom(name=GROUND, type=kind, hfieldname=GROUND, pos=(0, 0, lowest), **surface)
+    (x, y), far, depth = terrain.size, 500.0, 5.0
+    for name, size, place in (
+        ("back", (far, 0.5 * y + 2 * far), (-0.5 * x - far, 0.0)),
+        ("front", (far, 0.5 * y + 2 * far), (0.5 * x + far, 0.0)),
+        ("right", (0.5 * x, far), (0.0, -0.5 * y - far)),
+        ("left", (0.5 * x, far), (0.0, 0.5 * y + far)),
+    ):
+        block = {"name": f"{GROUND}_{name}", "size": (*size, depth), "pos": (*place, -depth), "mass": 0.0}
+        body.add_geom(type=mujoco.mjtGeom.mjGEOM_BOX, **block, **surface)
 
 
-def _add_contact_sensor(spec: mujoco.MjSpec, body: str) -> None:
+def add_height_field(spec: mujoco.MjSpec, heights: np.ndarray, spacing: float) -> None:
+    """Add heights (X, Y) in m as the asset `GROUND`; its geom belongs at the height of the lowest of them."""
+    rows, columns = heights.shape
+    # MuJoCo's rows go along y, and it maps whatever numbers it gets onto 0 to 1.
+    data = np.ascontiguousarray(heights.T, dtype=np.float32)
+    field = spec.add_hfield(name=GROUND, content_type="image/vnd.mujoco.hfield", file=f"{GROUND}.hfield")
+    spec.assets[field.file] = np.array([columns, rows], dtype=np.int32).tobytes() + data.tobytes()
+    range_ = float(data.max() - data.min())
+    field.size = (0.5 * (rows - 1) * spacing, 0.5 * (columns - 1) * spacing, range_, _BELOW_PITS)
+
+
+def _add_contact_sensor(spec: mujoco.MjSpec, body: str, ground_is_geom: bool) -> None:
     force, netforce = 1 << int(mujoco.mjtConDataField.mjCONDATA_FORCE), 3
     spec.add_sensor(
         name=f"contact_{body}",
         type=mujoco.mjtSensor.mjSENS_CONTACT,
         objtype=mujoco.mjtObj.mjOBJ_BODY,
         objname=body,
-        reftype=mujoco.mjtObj.mjOBJ_GEOM,
+        reftype=mujoco.mjtObj.mjOBJ_GEOM if ground_is_geom else mujoco.mjtObj.mjOBJ_BODY,
         refname=GROUND,
         intprm=[force, netforce, 1],
     )

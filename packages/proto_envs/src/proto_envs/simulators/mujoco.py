@@ -72,6 +72,7 @@ class MujocoSimulator:
         self.num_envs = num_envs
         self.device = torch.device("cpu")
         self.dt = 1.0 / settings.control_hz
+        self.terrain = settings.terrain
         self.capabilities = Capabilities(
             name="mujoco",
             parameters=frozenset({"gravity", "friction", "mass"}),

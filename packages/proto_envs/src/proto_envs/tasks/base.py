@@ -13,8 +13,10 @@ from typing import Any, ClassVar, Literal, Self, Union, get_args, get_origin, ge
 import torch
 
 from motionlib import MotionLib
-from proto_envs.components.terms import Components
+from proto_envs.components.ground import height_map
+from proto_envs.components.terms import Components, Kernel
 from proto_envs.robots import Robot
+from proto_envs.terrain.ground import Ground
 
 __all__ = ["Setup", "Task"]
 
@@ -29,6 +31,10 @@ class Setup:
     """s per control step"""
     device: torch.device
     motions: MotionLib | None
+    ground: Ground
+    """what the robots stand on; references are put onto it by `Ground.lifted`"""
+    uneven: bool = False
+    """the environment is made for uneven ground, although this one may be flat, as an evaluation can ask for"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +45,9 @@ class Task(ABC):
     """s, after which an episode is truncated"""
     grace_steps: int = 5
     """steps after a reset in which no termination counts and some penalties are off"""
+
+    see_ground: bool | None = None
+    """whether the policy sees the heights around the robot; None: where the environment is made for uneven ground"""
 
     clips: ClassVar[tuple[str, ...]] = ("walk",)
     """samples whose motions the task takes unless told otherwise"""
@@ -58,6 +67,11 @@ class Task(ABC):
     @abstractmethod
     def components(self, setup: Setup) -> Components:
         """Build observations, rewards, terminations, metrics and controls."""
+
+    def ground_observations(self, setup: Setup) -> tuple[Kernel, ...]:
+        """What the policy sees of the ground: a height map, or nothing."""
+        seen = setup.uneven if self.see_ground is None else self.see_ground
+        return (height_map,) if seen else ()
 
     @property
     def needs_contact_forces(self) -> bool:

@@ -100,7 +100,9 @@ class GoalTask(Task):
         goal = self.goal(setup)
         start = self.start_states(setup)
         controls: dict[str, Control] = {"start": start}
-        groups: dict[str, list[Kernel]] = {"policy": [observations.proprioception, *goal.observations]}
+        groups: dict[str, list[Kernel]] = {
+            "policy": [observations.proprioception, *self.ground_observations(setup), *goal.observations]
+        }
         sample = None
         if setup.motions is not None:
             style = StyleHistory(setup.robot, setup.num_envs, setup.dt, setup.motions, start, steps=self.style_steps)

@@ -14,6 +14,7 @@ from proto_envs.components.control import MotionReference, ResetNoise
 from proto_envs.components.terms import Components, Reward, Termination
 from proto_envs.context import Context
 from proto_envs.tasks.base import Setup, Task
+from proto_envs.terrain.ground import Lift
 
 __all__ = ["Mimic"]
 
@@ -44,6 +45,8 @@ class Mimic(Task):
     """share of episodes that begin at time 0 although `start` is random"""
     failure_weighting: bool = True
     """draw clips by how often they failed of late"""
+    lift: Lift = "root"
+    """on uneven ground: raise each reference pose by the ground's height below its root, or each body by its own"""
     joint_noise: float = 0.0
     """rad, standard deviation added to each joint coordinate at reset"""
     root_velocity_noise: float = 0.0
@@ -65,6 +68,8 @@ class Mimic(Task):
             start_at_zero=self.start_at_zero,
             failure_weighting=self.failure_weighting,
             noise=noise,
+            ground=setup.ground,
+            lift=self.lift,
         )
         match self.action:
             case "absolute":
@@ -75,7 +80,7 @@ class Mimic(Task):
                 raise ValueError(f"task Mimic: action {self.action!r}; there are 'absolute' and 'residual'")
         limit = self.termination_distance
         lost = {} if limit is None else {"lost_track": Termination(partial(terminations.lost_track, distance=limit))}
-        policy = [observations.proprioception, observations.future_poses]
+        policy = [observations.proprioception, *self.ground_observations(setup), observations.future_poses]
         if self.action == "absolute":
             policy.append(observations.previous_targets)
         return Components(
