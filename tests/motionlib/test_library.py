@@ -233,6 +233,9 @@ def test_sampling_follows_the_weights(clips, make_motion):
     counts = torch.bincount(ids, minlength=3) / 20_000
     torch.testing.assert_close(counts, torch.tensor([0.75, 0.25, 0.0]), rtol=0, atol=0.015)
     assert (library.sample_motions(1000, generator, weights=torch.tensor([0.0, 0.0, 1.0])) == 2).all()
+    other = library.with_weights([0.0, 1.0, 0.0])
+    assert (other.sample_motions(1000, generator) == 1).all()
+    assert library.weights.tolist() == [3.0, 1.0, 0.0]
     again = library.sample_motions(50, torch.Generator().manual_seed(7))
     assert torch.equal(again, library.sample_motions(50, torch.Generator().manual_seed(7)))
 

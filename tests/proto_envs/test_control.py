@@ -177,9 +177,7 @@ def test_without_failure_weighting_failures_change_nothing(library):
 
 @pytest.mark.parametrize("failure_weighting", [False, True])
 def test_the_librarys_own_weights_count(library, failure_weighting):
-    clips = library("walk", "run", "kick")
-    clips.weights = torch.tensor([3.0, 1.0, 0.0])
-    clips._finish()
+    clips = library("walk", "run", "kick").with_weights([3.0, 1.0, 0.0])
     reference = MotionReference(clips, 4000, DT, failure_weighting=failure_weighting)
     torch.testing.assert_close(shares(reference), torch.tensor([0.75, 0.25, 0.0]), atol=0.03, rtol=0)
 

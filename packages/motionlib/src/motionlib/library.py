@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -368,6 +369,15 @@ class MotionLib:
             SubMotions.joined([self.sub_motions.of_clips(i, i + 1) for i in ids], [1] * len(ids)),
             self.device,
         )
+
+    def with_weights(self, weights: Sequence[float] | Tensor) -> MotionLib:
+        """The same clips with other weights `(M,)`; those of their sub-motions stay.
+
+        Raises:
+            MotionError: unless there is one for each clip, finite, not negative, and not all zero.
+        """
+        index = replace(self.index, weights=checked_weights(weights, self.num_motions))
+        return self._of(self.skeleton, index, self.frames, self.sub_motions, self.device)
 
     def with_sub_motions(self, sub_motions: SubMotions) -> MotionLib:
         """The same clips, other parts of them."""
