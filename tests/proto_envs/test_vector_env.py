@@ -10,7 +10,7 @@ from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
-from proto_envs.factory import load_motions
+from proto_envs.motions import load_motions
 from proto_envs.registration import environment_ids
 
 SAME_STEP, NEXT_STEP, DISABLED = AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP, AutoresetMode.DISABLED
@@ -123,7 +123,7 @@ def test_importing_the_package_loads_neither_torch_nor_an_engine():
         ({"num_envs": 1.5}, ValueError, r"whole number of at least 1, got 1\.5"),
         ({"control_hz": 0}, ValueError, "control_hz must be positive"),
         ({"substeps": 0}, ValueError, "substeps must be at least 1"),
-        ({"robot_name": "SMLP"}, KeyError, r"'SMLP'.*'AMP'.*'SMPL'.*did you mean 'SMPL'"),
+        ({"robot": "SMLP"}, KeyError, r"'SMLP'.*'AMP'.*'SMPL'.*did you mean 'SMPL'"),
         ({"task_name": "Mimick"}, ValueError, r"no task 'Mimick'.*'Mimic'"),
     ],
 )

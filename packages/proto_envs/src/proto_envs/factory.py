@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib import import_module
 from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from gymnasium.vector import AutoresetMode
 
-from motionlib import MotionLib, load, sample_names, sample_path
+from proto_envs.motions import Motions, load_motions, samples_of
 from proto_envs.registration import TASKS
 from proto_envs.robots import Robot, get_robot
 from proto_envs.simulators import SimulationSettings, make_simulator
 from proto_envs.tasks.base import Task
 from proto_envs.vector_env import ProtoVectorEnv
 
-__all__ = ["Motions", "load_motions", "make_vector_env"]
-
-Motions = str | Path | Sequence[str | Path] | MotionLib | None
-"""a clip's name among the samples or its file, several of them, "all" samples, or a library"""
+__all__ = ["make_vector_env"]
 
 AUTO = "auto"
 """stands for the samples that the task names, as far as the robot has them"""
@@ -33,12 +29,12 @@ def make_vector_env(
     num_envs: int = 1,
     *,
     task_name: str,
-    robot_name: str,
+    robot: str | Path | Robot | None = None,
     backend: str = "auto",
     device: str = "auto",
     motions: Motions = AUTO,
-    control_hz: float = 30.0,
-    substeps: int = 4,
+    control_hz: float | None = None,
+    substeps: int | None = None,
     threads: int = 0,
     task: Mapping[str, Any] | None = None,
     observation: Literal["flat", "groups"] = "flat",
@@ -52,12 +48,12 @@ def make_vector_env(
     Args:
         num_envs: N.
         task_name: from the id.
-        robot_name: from the id.
+        robot: from the id; or a built-in robot's name, an MJCF or YAML file, or a `Robot`.
         backend: physics engine, "auto" or a name of `proto_envs.simulators.ENGINES`.
         device: where the tensors live; "auto" is the engine's own.
         motions: clips to imitate or to take the style of; "auto" takes the samples that suit the task, None takes none.
-        control_hz: control steps per second.
-        substeps: physics steps per control step.
+        control_hz: control steps per second; None: the robot's.
+        substeps: physics steps per control step; None: the robot's.
         threads: physics threads on the CPU; 0 takes all.
         task: fields of the task's dataclass to override.
         observation: "flat" gives the policy's observation as one Box, "groups" a Dict of all groups.
@@ -70,6 +66,7 @@ def make_vector_env(
         TypeError: for an unknown keyword or task field.
         ValueError: for an unknown value; the message lists the valid ones.
         KeyError: for an unknown robot.
+        RobotError: for a file that makes no robot.
     """
     _refuse_unknown(unknown)
     if not isinstance(num_envs, Integral) or num_envs < 1:
@@ -78,16 +75,18 @@ def make_vector_env(
     _require_one_of("output", output, ("torch", "numpy"))
     _require_one_of("render_mode", render_mode, (None, "rgb_array"))
     _require_one_of("device", device, ("auto", "cpu"))
-    robot = get_robot(robot_name)
+    if robot is None:
+        raise TypeError("robot is missing: pass robot=<name, MJCF or YAML file, or Robot>")
+    robot = robot if isinstance(robot, Robot) else get_robot(robot)
     configured = task_class(task_name).configured(task or {})
     settings = SimulationSettings(
-        control_hz=control_hz,
-        substeps=substeps,
+        control_hz=robot.control_hz if control_hz is None else control_hz,
+        substeps=robot.substeps if substeps is None else substeps,
         threads=threads,
         contact_forces=configured.needs_contact_forces,
     )
     if motions == AUTO:
-        samples = sample_names(robot.model)
+        samples = samples_of(robot)
         motions = [name for name in configured.clips if name in samples] or None
     library = load_motions(motions, robot)
     simulator = make_simulator(backend, robot, num_envs, settings)
@@ -115,41 +114,6 @@ def task_class(name: str) -> type[Task]:
     return getattr(import_module(module), attribute)
 
 
-def load_motions(motions: Motions, robot: Robot, device: torch.device | str = "cpu") -> MotionLib | None:
-    """Clips for a robot, by sample name or file, as a library.
-
-    Raises:
-        ValueError: for an empty list, a clip that is neither a sample nor a file, or a library of another skeleton.
-    """
-    if motions is None:
-        return None
-    if isinstance(motions, MotionLib):
-        if motions.skeleton.body_names != robot.skeleton.body_names:
-            raise ValueError(
-                f"motions are of a skeleton with bodies {list(motions.skeleton.body_names)}; robot {robot.name} has"
-                f" {list(robot.skeleton.body_names)}"
-            )
-        return motions
-    names = [motions] if isinstance(motions, (str, Path)) else list(motions)
-    if names == ["all"]:
-        names = list(sample_names(robot.model))
-    if not names:
-        raise ValueError("motions is an empty list: name at least one clip")
-    clips = [load(_clip_path(name, robot)) for name in names]
-    return MotionLib(clips, robot.skeleton, collision_points=robot.collision_points, device=device)
-
-
-def _clip_path(name: str | Path, robot: Robot) -> Path:
-    samples = sample_names(robot.model)
-    if str(name) in samples:
-        return sample_path(robot.model, str(name))
-    if not Path(name).is_file():
-        near = difflib.get_close_matches(str(name), samples, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"no clip {str(name)!r}: {hint}there is no such file, and the samples are {samples}")
-    return Path(name)
-
-
 def _autoreset(mode: AutoresetMode | str) -> AutoresetMode:
     if isinstance(mode, AutoresetMode):
         return mode
@@ -168,7 +132,7 @@ def _refuse_unknown(unknown: Mapping[str, Any]) -> None:
     if not unknown:
         return
     valid = [p.name for p in inspect.signature(make_vector_env).parameters.values() if p.kind is not p.VAR_KEYWORD]
-    valid = [name for name in valid if name not in ("task_name", "robot_name")]
+    valid = [name for name in valid if name != "task_name"]
     key = next(iter(unknown))
     near = difflib.get_close_matches(key, valid, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""

@@ -21,7 +21,7 @@ TASKS = {
 _PEOPLE = ("AMP", "SMPL")
 
 ROBOTS_OF_TASK = {
-    "Mimic": _PEOPLE,
+    "Mimic": ("AMP", "AMP36", "SMPL", "SMPLX", "SwordShield", "H1", "H1Hands", "G1"),
     "Style": _PEOPLE,
     "Steering": _PEOPLE,
     "Facing": _PEOPLE,
@@ -39,12 +39,16 @@ def environment_ids() -> tuple[str, ...]:
 
 
 def register_all() -> None:
-    """Register every id for `gymnasium.make_vec` (batched) and `gymnasium.make` (one environment, numpy)."""
+    """Register every id for `gymnasium.make_vec` (batched) and `gymnasium.make` (one environment, numpy).
+
+    Besides those of `environment_ids`, each task has an id without a robot, `Proto<Task>-v0`: the robot is said when it
+    is made, as `robot=` a name, a file, or a `proto_envs.robots.Robot`.
+    """
     for task, robots in ROBOTS_OF_TASK.items():
-        for robot in robots:
+        for robot in (None, *robots):
             gymnasium.register(
-                id=f"Proto{task}-{robot}-v0",
+                id=f"Proto{task}-v0" if robot is None else f"Proto{task}-{robot}-v0",
                 entry_point="proto_envs.single_env:ProtoEnv",
                 vector_entry_point="proto_envs.factory:make_vector_env",
-                kwargs={"task_name": task, "robot_name": robot},
+                kwargs={"task_name": task, "robot": robot},
             )

@@ -24,7 +24,7 @@ def absolute_targets(robot: Robot, device: torch.device) -> ActionMap:
     A ball's rotation vector is cut to length pi: a longer one would mean a turn the other way round.
     """
     offset, scale = robot.action_offset.to(device), robot.action_scale.to(device)
-    balls = torch.tensor(robot.skeleton.ball_dofs, device=device)
+    balls = torch.tensor(robot.skeleton.ball_dofs, dtype=torch.long, device=device).reshape(-1, 3)
 
     def apply(actions: Tensor) -> Tensor:
         targets = offset + scale * actions

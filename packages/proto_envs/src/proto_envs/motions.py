@@ -1,0 +1,87 @@
+"""Clips for a robot: samples by name, files, or a library that is ready."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from motionlib import Motion, MotionLib, load, sample_names, sample_path
+from motionlib.processing import retargeted, retargeted_to
+from motionlib.samples import sample_skeletons
+from poselib.anatomy import AnatomyError, anatomy_of
+from proto_envs.robots import Robot
+
+__all__ = ["Motions", "load_motions", "samples_of"]
+
+Motions = str | Path | Sequence[str | Path] | MotionLib | None
+"""a clip's name among the samples or its file, several of them, "all" samples, or a library"""
+
+_MODEL = "amp"
+"""whose samples are retargeted onto robots that have none of their own"""
+
+
+def samples_of(robot: Robot) -> list[str]:
+    """Names of the samples that a robot can be given: its own, or those that are retargeted onto it."""
+    return sample_names(robot.model if robot.model in sample_skeletons() else _MODEL)
+
+
+def load_motions(motions: Motions, robot: Robot, device: torch.device | str = "cpu") -> MotionLib | None:
+    """Clips for a robot, by sample name or file, as a library.
+
+    Samples are shipped for AMP and SMPL. For other robots those of AMP are retargeted when they are first asked for,
+    always with the same result: about 2 s for a walk, 10 s for the longest, on one core.
+
+    Raises:
+        ValueError: for an empty list, a clip that is neither a sample nor a file, a library of another skeleton, or a
+            sample for a robot in which no person is recognised.
+    """
+    if motions is None:
+        return None
+    if isinstance(motions, MotionLib):
+        if motions.skeleton.body_names != robot.skeleton.body_names:
+            raise ValueError(
+                f"motions are of a skeleton with bodies {list(motions.skeleton.body_names)}; robot {robot.name} has"
+                f" {list(robot.skeleton.body_names)}"
+            )
+        return motions
+    names = [motions] if isinstance(motions, (str, Path)) else list(motions)
+    if names == ["all"]:
+        names = list(samples_of(robot))
+    if not names:
+        raise ValueError("motions is an empty list: name at least one clip")
+    clips = [_clip(name, robot) for name in names]
+    return MotionLib(clips, robot.skeleton, collision_points=robot.collision_points, device=device)
+
+
+def _clip(name: str | Path, robot: Robot) -> Motion:
+    samples = samples_of(robot)
+    if str(name) in samples:
+        return _sample(robot, str(name))
+    if not Path(name).is_file():
+        near = difflib.get_close_matches(str(name), samples, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"no clip {str(name)!r}: {hint}there is no such file, and the samples are {samples}")
+    return load(Path(name))
+
+
+@lru_cache(maxsize=256)
+def _sample(robot: Robot, name: str) -> Motion:
+    if robot.model in sample_skeletons():
+        return load(sample_path(robot.model, name))
+    motion = load(sample_path(_MODEL, name))
+    if set(motion.body_names) == set(robot.skeleton.body_names):  # the same figure with other joints
+        return motion
+    if robot.own_model is None:
+        return retargeted(motion, robot.model)
+    try:
+        anatomy = anatomy_of(robot.skeleton, bodies=robot.parts)
+    except AnatomyError as error:
+        raise ValueError(
+            f"sample {name!r} cannot be put on robot {robot.name}: {error} (`parts` of its RobotOptions); or pass clips"
+            " of its own"
+        ) from error
+    return retargeted_to(motion, anatomy, robot.collision_points)
