@@ -60,6 +60,65 @@ def test_masses_are_those_of_a_person(name, mass):
     assert (model.body_mass[1:] > 0.05).all()
 
 
+SIZES = {  # bodies, degrees of freedom, kg
+    "AMP": (15, 28, 49.457),
+    "AMP36": (15, 36, 49.457),
+    "SMPL": (24, 69, 63.314),
+    "SMPLX": (52, 153, 73.568),
+    "SwordShield": (17, 31, 52.279),
+    "H1": (20, 19, 51.437),
+    "H1Hands": (22, 19, 51.437),
+    "G1": (33, 29, 33.341),
+}
+
+
+@pytest.mark.parametrize("name", ROBOTS)
+def test_what_is_simulated_weighs_what_the_tables_say(name):
+    robot = get_robot(name)
+    assert (robot.skeleton.num_bodies, robot.skeleton.num_dofs, compiled(robot).body_mass.sum()) == pytest.approx(
+        SIZES[name], rel=1e-3
+    )
+
+
+def test_g1_has_the_drives_of_beyondmimic():
+    """Its published stiffness, damping and effort; 10 Hz and damping ratio 2 on what the rotors weigh."""
+    robot, model = get_robot("G1"), compiled(get_robot("G1"))
+    wanted = {
+        "left_hip_pitch_joint": (40.179, 2.558, 88, 0.010178),
+        "right_hip_roll_joint": (99.098, 6.309, 139, 0.025102),
+        "left_knee_joint": (99.098, 6.309, 139, 0.025102),
+        "right_ankle_roll_joint": (28.501, 1.814, 50, 0.007219),
+        "waist_pitch_joint": (28.501, 1.814, 50, 0.007219),
+        "waist_yaw_joint": (40.179, 2.558, 88, 0.010178),
+        "left_wrist_roll_joint": (14.251, 0.907, 25, 0.003610),
+        "left_wrist_yaw_joint": (16.778, 1.068, 5, 0.00425),
+    }
+    for name, (stiffness, damping, effort, armature) in wanted.items():
+        drive = robot.dof_drives[robot.skeleton.dof_names.index(name)]
+        assert (drive.stiffness, drive.damping, drive.effort) == pytest.approx((stiffness, damping, effort), rel=1e-3)
+        joint = model.joint(name)
+        assert model.dof_armature[joint.dofadr[0]] == pytest.approx(armature, rel=1e-3)
+        assert not model.jnt_actfrclimited[joint.id], "the drive has the limit"
+
+
+def test_the_links_inside_others_do_not_collide():
+    model = compiled(get_robot("G1"), self_collision=True)
+    inside = model.body("left_ankle_pitch_link").geomadr[0]
+    assert model.geom_contype[inside] == model.geom_conaffinity[inside] == 0
+
+
+def test_goals_name_the_root_the_head_hands_and_feet():
+    assert get_robot("SMPL").trackable_bodies == ("Pelvis", "L_Ankle", "R_Ankle", "Head", "L_Hand", "R_Hand")
+    g1 = get_robot("G1").trackable_bodies
+    feet, hands = (tuple(f"{side}_{end}" for side in ("left", "right")) for end in ("ankle_roll_link", "rubber_hand"))
+    assert g1 == ("pelvis", "head", *feet, *hands)
+
+
+def test_sword_and_shield_may_touch_the_ground():
+    assert get_robot("SwordShield").contacts_allowed == ("right_foot", "left_foot", "sword", "shield")
+    assert get_robot("AMP").contacts_allowed == get_robot("AMP").feet
+
+
 # --- what an action means --------------------------------------------------------------------------------------------
 
 
@@ -81,6 +140,23 @@ def test_the_three_axes_of_a_ball_have_one_scale_and_no_offset(robot):
         elif joint.kind == "hinge":
             assert float(robot.action_offset[mine]) == pytest.approx(0.5 * (joint.lower[0] + joint.upper[0]))
         dof += len(joint.names)
+
+
+def test_g1s_actions_ask_for_effort_about_the_default_pose():
+    """BeyondMimic: target = default + action · effort / stiffness; its quarter is for unbounded actions."""
+    robot = get_robot("G1")
+    knee = robot.skeleton.dof_names.index("left_knee_joint")
+    assert float(robot.action_offset[knee]) == pytest.approx(0.669)
+    assert float(robot.action_scale[knee]) == pytest.approx(139 / 99.098, rel=1e-3)
+
+
+def test_h1s_actions_cover_its_range_from_the_default_pose():
+    robot = get_robot("H1")
+    hip = robot.skeleton.dof_names.index("left_hip_pitch_joint")
+    assert float(robot.action_offset[hip]) == pytest.approx(-0.4)
+    assert float(robot.action_scale[hip]) == pytest.approx(1.4 * (math.radians(89.95) + 0.4))
+    low, high = robot.action_offset - robot.action_scale, robot.action_offset + robot.action_scale
+    assert (low <= robot.skeleton.dof_limits[:, 0]).all() and (high >= robot.skeleton.dof_limits[:, 1]).all()
 
 
 # --- the physics model -----------------------------------------------------------------------------------------------

@@ -70,13 +70,13 @@ class Robot:
     """rad by joint-name pattern; joints that no pattern matches stand at 0"""
     action_map: Literal["range", "pose", "effort"] = "range"
     """what actions in [-1, 1] mean as targets. range: the whole range of each joint, about the middle of a hinge and
-    the rest of a ball (AMP, ProtoMotions). pose: as wide, about the default pose. effort: from the default pose as far
-    as the drive pulls with its whole effort there (BeyondMimic, whose scale is a quarter of that: its actions are
-    unbounded with a standard deviation near 1, ours end at 1)"""
+    the rest of a ball (AMP, ProtoMotions). pose: the whole range, about the default pose. effort: from the default pose
+    as far as the drive pulls with its whole effort there (BeyondMimic, whose scale is a quarter of that: its actions
+    are unbounded with a standard deviation near 1, ours end at 1)"""
     ball_scale: float = 1.2
     """a ball joint's action of 1 means this times its largest limit, at most pi"""
     hinge_scale: float = 0.7
-    """a hinge's action of 1 means this times its range"""
+    """a hinge's action of 1 means this times twice the way to its farther limit: the range, where 0 is its middle"""
     control_hz: float = 30.0
     """control steps per second"""
     substeps: int = 4
@@ -165,13 +165,14 @@ class Robot:
         """(D,) rad per unit of action."""
         if self.action_map == "effort":
             return torch.tensor([drive.effort / drive.stiffness for drive in self.dof_drives])
-        scale = []
+        scale, zeros = [], iter(self.action_offset.tolist())
         for joint in self.skeleton.joints:
+            offsets = [next(zeros) for _ in joint.names]
             if joint.kind == "ball":
                 widest = max(map(abs, (*joint.lower, *joint.upper)))
                 scale += 3 * [min(self.ball_scale * widest, math.pi)]
-            else:
-                scale += [self.hinge_scale * (high - low) for low, high in zip(joint.lower, joint.upper, strict=True)]
+            for zero, low, high in zip(offsets, joint.lower, joint.upper, strict=True) if joint.kind == "hinge" else ():
+                scale.append(2.0 * self.hinge_scale * max(high - zero, zero - low))
         return torch.tensor(scale)
 
     @property
