@@ -17,6 +17,7 @@ from proto_envs.registration import TASKS
 from proto_envs.robots import Robot, get_robot
 from proto_envs.simulators import SimulationSettings, make_simulator
 from proto_envs.tasks.base import Task
+from proto_envs.terrain import FLAT, TerrainLike, make_terrain
 from proto_envs.vector_env import ProtoVectorEnv
 
 __all__ = ["make_vector_env"]
@@ -41,6 +42,8 @@ def make_vector_env(
     output: Literal["torch", "numpy"] = "torch",
     autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
     render_mode: Literal["rgb_array"] | None = None,
+    terrain: TerrainLike = "flat",
+    force_flat: bool = False,
     **unknown: Any,  # noqa: ANN401
 ) -> ProtoVectorEnv:
     """Make N environments of a task; this is what `gymnasium.make_vec("Proto<Task>-<Robot>-v0", num_envs=N)` calls.
@@ -60,6 +63,8 @@ def make_vector_env(
         output: "torch" tensors or "numpy" arrays.
         autoreset_mode: of `gymnasium.vector.AutoresetMode`.
         render_mode: "rgb_array" to allow `render()`.
+        terrain: "flat", "complex", "harsh", a file, fields of `proto_envs.terrain.TerrainConfig`, or a `Terrain`.
+        force_flat: put flat ground under an environment made for `terrain`; what the policy sees keeps its size.
         **unknown: refused, with the nearest valid name.
 
     Raises:
@@ -79,11 +84,13 @@ def make_vector_env(
         raise TypeError("robot is missing: pass robot=<name, MJCF or YAML file, or Robot>")
     robot = robot if isinstance(robot, Robot) else get_robot(robot)
     configured = task_class(task_name).configured(task or {})
+    ground = make_terrain(terrain)
     settings = SimulationSettings(
         control_hz=robot.control_hz if control_hz is None else control_hz,
         substeps=robot.substeps if substeps is None else substeps,
         threads=threads,
         contact_forces=configured.needs_contact_forces,
+        terrain=FLAT if force_flat else ground,
     )
     if motions == AUTO:
         samples = samples_of(robot)
@@ -99,6 +106,7 @@ def make_vector_env(
         output=output,
         autoreset_mode=_autoreset(autoreset_mode),
         render_mode=render_mode,
+        uneven=not ground.is_flat,
     )
 
 
