@@ -68,7 +68,7 @@ def _drive_joint(
         armature = max(joint.armature for joint in joints)
         # The cone that holds the box of the three hinges' ranges; targets are bounded per axis, the joint by the cone. A
         # ball that is one in the MJCF already keeps its own.
-        cone = math.hypot(*(max(map(abs, joint.range)) if joint.limited else math.pi for joint in joints))
+        cone = math.hypot(*(max(map(abs, joint.range)) if int(joint.limited) else math.pi for joint in joints))
         for joint in joints:
             spec.delete(joint)
         target = body.name
