@@ -29,6 +29,7 @@ from motionlib.importers import (
     locomujoco,
     locomujoco_trajectory,
     mimickit,
+    packed_library,
     poselib_json,
     poselib_npy,
     protomotions,
@@ -41,6 +42,7 @@ __all__ = ["IMPORTERS", "importer_of", "load", "load_all", "options_of"]
 
 IMPORTERS: tuple[ModuleType, ...] = (
     clip,
+    packed_library,
     deepmimic,
     poselib_npy,
     poselib_json,
@@ -108,12 +110,11 @@ def importer_of(path: str | Path) -> ModuleType:
     for importer in IMPORTERS:
         if importer.recognizes(head) and (not hasattr(importer, "recognizes_file") or importer.recognizes_file(path)):
             return importer
-    known = ", ".join(importer.FORMAT for importer in IMPORTERS)
     members = archives.member_names(path)
     found = f"; it is an archive of {sorted(members)[:12]}" if members else ""
     if head.startswith(archives.ZIP_MAGIC) and not members:
         found = "; it begins like a zip archive, but is cut off or damaged"
-    raise MotionError(f"{path}: none of the known motion formats ({known}){found}")
+    raise MotionError(f"{path}: none of the known motion formats (`motionlib list formats` names them){found}")
 
 
 def options_of(importer: ModuleType) -> list[str]:
