@@ -11,13 +11,14 @@ from motionlib import BodyState, MotionLib
 from poselib.rotations import quat_apply, quat_from_yaw, quat_multiply
 from proto_envs.components.start import StartStates, default_state
 from proto_envs.components.terms import any_failure, measure, observe, total_reward
+from proto_envs.context import ObjectState
 from proto_envs.factory import task_class
 from proto_envs.goals import JumpGoal, PathGoal, ReachGoal, SteeringGoal
 from proto_envs.registration import TASKS
 from proto_envs.testing import check_vector_env
 
-TASK_NAMES = ("Style", "Steering", "Facing", "PathFollow", "Reach", "LongJump", "GetUp")
-GOAL_SIZES = {"Steering": 3, "Facing": 5, "PathFollow": 33, "Reach": 3, "LongJump": 4}
+TASK_NAMES = ("Style", "Steering", "Facing", "PathFollow", "Reach", "Strike", "LongJump", "GetUp")
+GOAL_SIZES = {"Steering": 3, "Facing": 5, "PathFollow": 33, "Reach": 3, "Strike": 15, "LongJump": 4}
 QUICK = {"GetUp": {"dropped": 2}}
 """task fields that make a task quick to build"""
 
@@ -200,7 +201,20 @@ def goals(drawn, n):
     reach = ReachGoal(age=age, target=drawn(6, n, 3))
     jump = JumpGoal(age=age, start=drawn(7, n, 2) - 20.0, direction=unit(8), previous_distance=drawn(9, n) + 30.0)
     jump = replace(jump, start=-20.0 * jump.direction)
+    rotations = torch.nn.functional.normalize(drawn(13, n, 1, 4), dim=-1)
+    target = ObjectState(drawn(14, n, 1, 3), rotations, drawn(15, n, 1, 3), drawn(16, n, 1, 3), drawn(17, n, 1, 15, 3))
+    turn = quat_from_yaw(torch.tensor(YAW))
     return {
+        "objects": (
+            target,
+            ObjectState(
+                turned(target.positions) + SHIFT,
+                quat_multiply(turn, rotations),
+                turned(target.velocities),
+                turned(target.angular_velocities),
+                turned(target.robot_forces),
+            ),
+        ),
         "steering": (
             steering,
             replace(steering, direction=turned(steering.direction), facing=turned(steering.facing)),

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from motionlib import BodyState
 from poselib.rotations import heading_angle
-from proto_envs.goals import JumpGoal, PathGoal, ReachGoal, SteeringGoal, StrikeGoal
+from proto_envs.goals import JumpGoal, PathGoal, ReachGoal, SteeringGoal
 from proto_envs.robots import Robot
 from proto_envs.terrain import FLAT, Terrain
 
-__all__ = ["Context", "ResetState", "RobotState", "TrackingError", "given"]
+__all__ = ["Context", "ObjectState", "ResetState", "RobotState", "TrackingError", "given"]
 
 _Part = TypeVar("_Part")
 
@@ -92,6 +92,22 @@ class ResetState:
 
 
 @dataclass(frozen=True)
+class ObjectState:
+    """O loose bodies beside each of n robots; world frame."""
+
+    positions: Tensor
+    """(n, O, 3) m, of their origins"""
+    rotations: Tensor
+    """(n, O, 4)"""
+    velocities: Tensor
+    """(n, O, 3) m/s"""
+    angular_velocities: Tensor
+    """(n, O, 3) rad/s"""
+    robot_forces: Tensor | None = None
+    """(n, O, B, 3) N, of each body of the robot on each of them in the last substep; not needed to set a state"""
+
+
+@dataclass(frozen=True)
 class TrackingError:
     """How far the robot is from its reference, body by body. Everything is computed once, when first asked for."""
 
@@ -144,6 +160,8 @@ class Context:
     """(N,) m under the root"""
     terrain: Terrain = FLAT
     """the ground; `terrain.heights` gives its height anywhere"""
+    objects: ObjectState | None = None
+    """loose bodies beside the robots, where the task has some"""
     motion: BodyState | None = None
     """reference at this moment, where the task has one"""
     upcoming: BodyState | None = None
@@ -153,7 +171,6 @@ class Context:
     steering: SteeringGoal | None = None
     path: PathGoal | None = None
     reach: ReachGoal | None = None
-    strike: StrikeGoal | None = None
     jump: JumpGoal | None = None
 
     @property

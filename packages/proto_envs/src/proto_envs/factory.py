@@ -90,6 +90,7 @@ def make_vector_env(
         substeps=robot.substeps if substeps is None else substeps,
         threads=threads,
         contact_forces=configured.needs_contact_forces,
+        props=configured.props,
         terrain=FLAT if force_flat else ground,
     )
     if motions == AUTO:

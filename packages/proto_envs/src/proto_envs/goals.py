@@ -7,7 +7,7 @@ from typing import Self
 
 from torch import Tensor
 
-__all__ = ["Goal", "JumpGoal", "PathGoal", "ReachGoal", "SteeringGoal", "StrikeGoal"]
+__all__ = ["Goal", "JumpGoal", "PathGoal", "ReachGoal", "SteeringGoal"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,24 +50,6 @@ class ReachGoal(Goal):
 
     target: Tensor
     """(N, 3) m"""
-
-
-@dataclass(frozen=True, eq=False)
-class StrikeGoal(Goal):
-    """Knock a target over."""
-
-    position: Tensor
-    """(N, 3) m, of the target's middle"""
-    rotation: Tensor
-    """(N, 4)"""
-    velocity: Tensor
-    """(N, 3) m/s"""
-    angular_velocity: Tensor
-    """(N, 3) rad/s"""
-    touched: Tensor
-    """(N,) bool, some body of the robot touches the target"""
-    foul: Tensor
-    """(N,) bool, a body that must not touch the target does"""
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,7 @@ from proto_envs.components.control import Markers
 from proto_envs.robots import Robot
 from proto_envs.simulators.base import SimulationSettings
 from proto_envs.simulators.mjcf import GROUND, JointLayout, add_height_field, physics_spec
+from proto_envs.simulators.props import Prop, add_props
 from proto_envs.terrain import FLAT, Terrain
 
 __all__ = ["RenderError", "SceneRenderer", "VideoWriter"]
@@ -32,7 +33,15 @@ _ELSEWHERE = 3.0
 class SceneRenderer:
     """Draws a robot on checkered ground, with its reference as a translucent ghost, and follows it with the camera."""
 
-    def __init__(self, robot: Robot, terrain: Terrain = FLAT, *, width: int = 640, height: int = 480) -> None:
+    def __init__(
+        self,
+        robot: Robot,
+        terrain: Terrain = FLAT,
+        props: tuple[Prop, ...] = (),
+        *,
+        width: int = 640,
+        height: int = 480,
+    ) -> None:
         """Compile the picture's model.
 
         Raises:
@@ -40,7 +49,7 @@ class SceneRenderer:
         """
         self._robot = robot
         self._terrain = terrain.to("cpu")
-        self.model = _picture_model(robot, self._terrain, width, height)
+        self.model = _picture_model(robot, self._terrain, props, width, height)
         self._data = mujoco.MjData(self.model)
         self._layout = JointLayout.of(robot, self.model)
         self._robot_nq = physics_spec(robot, SimulationSettings()).compile().nq
@@ -64,11 +73,11 @@ class SceneRenderer:
         Returns:
             (height, width, 3) uint8.
         """
-        data, n = self._data, self._robot_nq
+        data, n = self._data, len(qpos)
         place = torch.from_numpy(qpos[:2]).float()
         self._draw_terrain(place)
         data.qpos[:n] = qpos
-        data.qpos[n:] = qpos if ghost is None else self._ghost_qpos(*ghost)
+        data.qpos[n:] = qpos[: self._robot_nq] if ghost is None else self._ghost_qpos(*ghost)
         mujoco.mj_kinematics(self.model, data)
         mujoco.mj_comPos(self.model, data)
         mujoco.mj_camlight(self.model, data)
@@ -142,7 +151,7 @@ def _cells(spacing: float) -> int:
     return 2 * round(_WINDOW / (2.0 * spacing))
 
 
-def _picture_model(robot: Robot, terrain: Terrain, width: int, height: int) -> mujoco.MjModel:
+def _picture_model(robot: Robot, terrain: Terrain, props: tuple[Prop, ...], width: int, height: int) -> mujoco.MjModel:
     spec = physics_spec(robot, SimulationSettings())
     ghost = physics_spec(robot, SimulationSettings())
     ghost.delete(ghost.geom(GROUND))
@@ -150,6 +159,7 @@ def _picture_model(robot: Robot, terrain: Terrain, width: int, height: int) -> m
         geom.rgba, geom.contype, geom.conaffinity, geom.group = _GHOST_COLOR, 0, 0, 3
     for geom in spec.geoms:
         geom.rgba = _BODY_COLOR
+    add_props(spec, props, 1.0, ())
     spec.attach(ghost, prefix=_GHOST, frame=spec.worldbody.add_frame())
     add_studio(spec, width, height)
     floor = spec.geom(GROUND)

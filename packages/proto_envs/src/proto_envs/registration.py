@@ -13,6 +13,7 @@ TASKS = {
     "Facing": "proto_envs.tasks.facing:Facing",
     "PathFollow": "proto_envs.tasks.path_follow:PathFollow",
     "Reach": "proto_envs.tasks.reach:Reach",
+    "Strike": "proto_envs.tasks.strike:Strike",
     "LongJump": "proto_envs.tasks.long_jump:LongJump",
     "GetUp": "proto_envs.tasks.get_up:GetUp",
 }
@@ -27,6 +28,7 @@ ROBOTS_OF_TASK = {
     "Facing": _PEOPLE,
     "PathFollow": _PEOPLE,
     "Reach": _PEOPLE,
+    "Strike": _PEOPLE,
     "LongJump": _PEOPLE,
     "GetUp": _PEOPLE,
 }

@@ -218,7 +218,7 @@ class ProtoVectorEnv(VectorEnv):
         if self.render_mode is None:
             return None
         if self._renderer is None:
-            self._renderer = SceneRenderer(self.robot, self.ground.terrain)
+            self._renderer = SceneRenderer(self.robot, self.ground.terrain, self.task.props)
         ghost, markers = self._ghost(), [m for c in self.components.controls.values() for m in c.markers()]
         return tuple(
             self._renderer.frame(
@@ -249,7 +249,9 @@ class ProtoVectorEnv(VectorEnv):
         self._returns[ids] = 0.0
         context = self._bare_context(ids, self.simulator.robot(ids))
         for control in self.components.controls.values():
-            control.begin(ids, context, self.generator)
+            objects = control.begin(ids, context, self.generator)
+            if objects is not None:
+                self.simulator.set_objects(ids, objects)
 
     def _reset_ids(self, options: Mapping[str, Any]) -> Tensor:
         unknown = set(options) - {"reset_mask"}
@@ -289,6 +291,7 @@ class ProtoVectorEnv(VectorEnv):
             previous_targets=rows(self._previous_targets),
             ground_height=self.ground.terrain.heights(state.body_positions[:, 0]),
             terrain=self.ground.terrain,
+            objects=self.simulator.objects(ids) if self.task.props else None,
             **fields,
         )
 

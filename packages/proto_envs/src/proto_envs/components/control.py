@@ -12,7 +12,7 @@ from torch import Tensor
 from motionlib import BodyState, MotionLib
 from poselib.rotations import quat_multiply
 from poselib.skeleton import Skeleton
-from proto_envs.context import Context, ResetState
+from proto_envs.context import Context, ObjectState, ResetState
 from proto_envs.terrain.ground import Ground, Lift
 
 __all__ = ["Control", "Ghost", "Markers", "MotionReference", "ResetNoise"]
@@ -60,8 +60,8 @@ class Control:
     def reset(self, ids: Tensor, generator: torch.Generator) -> ResetState | None:
         """Begin new episodes; returns the start state if this control decides it."""
 
-    def begin(self, ids: Tensor, context: Context, generator: torch.Generator) -> None:
-        """Place goals around the robots of new episodes.
+    def begin(self, ids: Tensor, context: Context, generator: torch.Generator) -> ObjectState | None:
+        """Place goals around the robots of new episodes; returns the start of the objects if this control decides it.
 
         Args:
             ids: (n,) environments.

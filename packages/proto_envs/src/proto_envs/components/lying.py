@@ -35,7 +35,8 @@ def lying_states(robot: Robot, count: int, seed: int) -> ResetState:
         seed: of poses and orientations.
     """
     generator = torch.Generator().manual_seed(seed)
-    simulator = make_simulator("mujoco", robot, count, SimulationSettings())
+    settings = SimulationSettings(control_hz=robot.control_hz, substeps=robot.substeps)
+    simulator = make_simulator("mujoco", robot, count, settings)
     simulator.set_state(torch.arange(count), _in_the_air(robot, count, generator))
     broken = torch.zeros(count, dtype=torch.bool)
     for _ in range(round(_SECONDS / simulator.dt)):

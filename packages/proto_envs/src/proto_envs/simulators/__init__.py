@@ -23,9 +23,14 @@ def make_simulator(backend: str, robot: Robot, num_envs: int, settings: Simulati
 
     Raises:
         ValueError: naming the engines.
+        UnsupportedError: if the settings ask for what the engine lacks.
     """
     name = "mujoco" if backend == "auto" else backend
     if name not in ENGINES:
         raise ValueError(f"no engine {backend!r}; there are 'auto' and {sorted(ENGINES)}")
     module, _, attribute = ENGINES[name].partition(":")
-    return getattr(import_module(module), attribute)(robot, num_envs, settings)
+    simulator = getattr(import_module(module), attribute)(robot, num_envs, settings)
+    if settings.props and not simulator.capabilities.props:
+        simulator.close()
+        raise UnsupportedError(f"engine {name} has no loose bodies beside the robots, which this task needs")
+    return simulator

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from proto_envs.context import ResetState, RobotState
+from proto_envs.context import ObjectState, ResetState, RobotState
+from proto_envs.simulators.props import Prop
 from proto_envs.terrain import FLAT, Terrain
 
 __all__ = ["Capabilities", "SimulationSettings", "Simulator", "UnsupportedError"]
@@ -41,6 +42,8 @@ class SimulationSettings:
     """physics threads of a CPU engine; 0 takes all CPUs this process may use"""
     terrain: Terrain = FLAT
     """the ground"""
+    props: tuple[Prop, ...] = ()
+    """loose bodies beside each robot"""
 
     def __post_init__(self) -> None:
         """Refuse numbers that no engine can work with.
@@ -64,6 +67,8 @@ class Capabilities:
     """names that `set_params` takes"""
     contact_forces: bool = False
     apply_force: bool = False
+    props: bool = False
+    """loose bodies can stand beside the robots"""
     deterministic: bool = False
     """same inputs, same machine: bit-equal results"""
     state_dict: bool = False
@@ -93,6 +98,12 @@ class Simulator(Protocol):
 
     def set_state(self, ids: Tensor, state: ResetState) -> None:
         """Put robots into a state; all others stay as they are, bit for bit."""
+
+    def objects(self, ids: Tensor | None = None) -> ObjectState:
+        """State of the O props, in new tensors."""
+
+    def set_objects(self, ids: Tensor, state: ObjectState) -> None:
+        """Put the props of environments `ids` into a state; all else stays as it is, bit for bit."""
 
     def unstable(self) -> Tensor:
         """(N,) bool: the last step left numbers that are not finite or that the engine warned about."""

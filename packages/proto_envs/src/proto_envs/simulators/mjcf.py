@@ -11,6 +11,7 @@ import numpy as np
 
 from proto_envs.robots import Drive, Robot
 from proto_envs.simulators.base import SimulationSettings
+from proto_envs.simulators.props import add_props
 from proto_envs.terrain import FLAT, Terrain
 
 __all__ = ["GROUND", "JointLayout", "add_ground", "add_height_field", "physics_spec"]
@@ -49,6 +50,7 @@ def physics_spec(robot: Robot, settings: SimulationSettings) -> mujoco.MjSpec:
     if settings.contact_forces:
         for body in robot.skeleton.body_names:
             _add_contact_sensor(spec, body, settings.terrain.is_flat)
+    add_props(spec, settings.props, settings.friction, robot.skeleton.body_names)
     return spec
 
 
@@ -66,8 +68,8 @@ def _drive_joint(
         if len({d.damping for d in drives}) > 1:
             raise ValueError(f"body {body.name!r}: the three axes of a ball joint share one damping, got {drives}")
         armature = max(joint.armature for joint in joints)
-        # The cone that holds the box of the three hinges' ranges; targets are bounded per axis, the joint by the cone. A
-        # ball that is one in the MJCF already keeps its own.
+        # The cone that holds the box of the three hinges' ranges; targets are bounded per axis, the joint by the cone.
+        # A ball that is one in the MJCF already keeps its own.
         cone = math.hypot(*(max(map(abs, joint.range)) if int(joint.limited) else math.pi for joint in joints))
         for joint in joints:
             spec.delete(joint)

@@ -15,16 +15,18 @@ from torch import Tensor
 
 from poselib.rotations import (
     exp_map_from_quat,
+    quat_apply,
     quat_apply_inverse,
     quat_difference,
     quat_from_exp_map,
     wxyz_from_xyzw,
     xyzw_from_wxyz,
 )
-from proto_envs.context import ResetState, RobotState
+from proto_envs.context import ObjectState, ResetState, RobotState
 from proto_envs.robots import Robot
 from proto_envs.simulators.base import Capabilities, SimulationSettings, UnsupportedError
 from proto_envs.simulators.mjcf import JointLayout, physics_spec
+from proto_envs.simulators.props import PropLayout
 
 __all__ = ["MujocoSimulator", "cpu_count"]
 
@@ -78,6 +80,7 @@ class MujocoSimulator:
             parameters=frozenset({"gravity", "friction", "mass"}),
             contact_forces=settings.contact_forces,
             apply_force=True,
+            props=True,
             deterministic=True,
             state_dict=True,
         )
@@ -89,6 +92,7 @@ class MujocoSimulator:
         self._skeleton = robot.skeleton
         self.substeps = settings.substeps
         self._layout = layout = JointLayout.of(robot, self.model)
+        self._props = PropLayout.of(settings.props, self.model)
         self._bind_fields()
         axes = [robot.skeleton.joints[b].axes for b in layout.ball_bodies]
         self._ball_axes = torch.tensor(axes, dtype=torch.float32).reshape(-1, 3, 3)
@@ -116,6 +120,7 @@ class MujocoSimulator:
         self._disable_flags = self.batch.expand("opt.disableflags")
         self._forces = torch.zeros(self._actuator_force.shape)
         self._contacts = torch.zeros(self.num_envs, self._skeleton.num_bodies, 3)
+        self._pushes = torch.zeros(self.num_envs, len(self._props.qpos), self._skeleton.num_bodies, 3)
 
     # --- stepping ----------------------------------------------------------------------------------------------------
 
@@ -146,8 +151,11 @@ class MujocoSimulator:
         """Forces of the last substep; the next pass over the bodies would leave others in their place."""
         self._forces = self._actuator_force.float()
         if self._sensordata is not None:
-            # The sensors report the force of the body on the floor.
-            self._contacts = self._sensordata.float().neg_().unflatten(-1, (-1, 3))
+            # The sensors report the force of the body on the floor, or on a prop; those of props come last.
+            forces = self._sensordata.float().unflatten(-1, (-1, self._skeleton.num_bodies, 3))
+            if self.capabilities.contact_forces:
+                self._contacts, forces = -forces[:, 0], forces[:, 1:]
+            self._pushes = forces
 
     def _controls(self, targets: Tensor) -> Tensor:
         """Actuator set-points for joint targets.
@@ -190,6 +198,19 @@ class MujocoSimulator:
 
         return RobotState(positions, xyzw_from_wxyz(rows(self._xquat)), velocities, angular, read)
 
+    def objects(self, ids: Tensor | None = None) -> ObjectState:
+        """State of the O props, in new tensors."""
+        rows = slice(None) if ids is None else ids
+        qpos, qvel = self._qpos[rows].float()[:, self._props.qpos], self._qvel[rows].float()[:, self._props.qvel]
+        rotations = xyzw_from_wxyz(qpos[..., 3:])
+        return ObjectState(
+            positions=qpos[..., :3],
+            rotations=rotations,
+            velocities=qvel[..., :3],
+            angular_velocities=quat_apply(rotations, qvel[..., 3:]),
+            robot_forces=self._pushes[rows].clone(),
+        )
+
     def _joint_level(self, name: str, ids: Tensor | None) -> Tensor:
         layout, select = self._layout, slice(None) if ids is None else ids
         match name:
@@ -209,7 +230,7 @@ class MujocoSimulator:
             case "dof_forces":
                 return self._forces[select]
             case "contact_forces":
-                if self._sensordata is None:
+                if not self.capabilities.contact_forces:
                     raise UnsupportedError("contact forces are off: set SimulationSettings.contact_forces")
                 return self._contacts[select]
         raise AttributeError(f"RobotState has no field {name!r}")
@@ -246,8 +267,18 @@ class MujocoSimulator:
         self._refresh(index)
         self._forces[ids] = 0.0
         self._contacts[ids] = 0.0
+        self._pushes[ids] = 0.0
         self._unstable[ids] = False
         self._seen_warnings[index] = self._count_warnings(index)
+
+    def set_objects(self, ids: Tensor, state: ObjectState) -> None:
+        """Put the props of environments `ids` into a state; all else stays as it is, bit for bit."""
+        turned = quat_apply_inverse(state.rotations, state.angular_velocities)
+        qpos = torch.cat([state.positions, wxyz_from_xyzw(state.rotations)], dim=-1).double()
+        rows = ids.view(-1, 1, 1)
+        self._qpos[rows, self._props.qpos] = qpos
+        self._qvel[rows, self._props.qvel] = torch.cat([state.velocities, turned], dim=-1).double()
+        self._pushes[ids] = 0.0
 
     def set_params(self, name: str, ids: Tensor | None, values: Tensor) -> None:
         """Change "gravity" (n,) m/s2 along z, sliding "friction" (n,), or "mass" (n,) as a factor of the model's."""

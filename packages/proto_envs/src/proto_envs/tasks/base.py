@@ -16,6 +16,7 @@ from motionlib import MotionLib
 from proto_envs.components.ground import height_map
 from proto_envs.components.terms import Components, Kernel
 from proto_envs.robots import Robot
+from proto_envs.simulators.props import Prop
 from proto_envs.terrain.ground import Ground
 
 __all__ = ["Setup", "Task"]
@@ -77,6 +78,11 @@ class Task(ABC):
     def needs_contact_forces(self) -> bool:
         """Whether some component reads contact forces, which cost time to measure."""
         return False
+
+    @property
+    def props(self) -> tuple[Prop, ...]:
+        """Loose bodies that stand beside each robot."""
+        return ()
 
     @classmethod
     def configured(cls, overrides: Mapping[str, Any]) -> Self:
