@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 import torch
 
-from motionlib import Motion, MotionError
+from motionlib import Motion, MotionError, MotionLib
 from motionlib.exporters import save
 from motionlib.importers import IMPORTERS, importer_of, load_all
 from poselib import models
@@ -248,8 +248,15 @@ def asf_amc(folder: Path) -> Path:
     return folder / "clip.amc"
 
 
+def packed_library(folder: Path) -> Path:
+    library = MotionLib([clip_of("amp"), clip_of("amp")], models.skeleton("amp"))
+    library.save(folder / "clips.safetensors")
+    return folder / "clips.safetensors"
+
+
 SEEDS: dict[str, Callable[[Path], Path]] = {
     "clip": exported("clip", "amp", "clip.npz"),
+    "packed_library": packed_library,
     "deepmimic": deepmimic,
     "poselib_npy": poselib_npy,
     "poselib_json": poselib_json,

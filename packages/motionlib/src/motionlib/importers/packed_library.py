@@ -50,7 +50,7 @@ def read_all(path: Path) -> list[Motion]:
                 body_names=skeleton.body_names,
                 parents=skeleton.parents,
                 offsets=skeleton.offsets,
-                root_positions=frames.vectors(0)[:, 0],
+                root_positions=frames.vectors(0)[:, 0].clone(),  # not a part of the file, which may change
                 local_rotations=quat_normalize(frames.rotations(1)),
                 loop="wrap" if bool(library.loops[clip]) else "none",
                 labels=labels[clip],
