@@ -17,6 +17,7 @@ from proto_envs.context import Context, ResetState, RobotState
 from proto_envs.robots import Robot, get_robot
 from proto_envs.simulators import SimulationSettings
 from proto_envs.simulators.mujoco import MujocoSimulator
+from proto_envs.terrain import Terrain
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -128,7 +129,7 @@ def moment() -> Callable[..., Context]:
         motion: BodyState | None = None,
         upcoming: BodyState | None = None,
         joint_level: dict[str, Tensor] | None = None,
-        **given: Tensor,
+        **given: Any,
     ) -> Context:
         n, zeros = len(bodies.body_positions), torch.zeros(len(bodies.body_positions), robot.skeleton.num_dofs)
         state = RobotState(
@@ -144,6 +145,12 @@ def moment() -> Callable[..., Context]:
         return Context(robot=robot, dt=1 / 30, state=state, motion=motion, upcoming=upcoming, **parts)
 
     return make
+
+
+@pytest.fixture
+def plateau() -> Callable[[float], Terrain]:
+    """`plateau(height)`: level ground at a height, 200 m wide."""
+    return lambda height: Terrain.from_grid(torch.full((101, 101), height), 2.0)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ HEAD = 2
 
 
 @pytest.fixture
-def posed(amp, random_bodies, moment):
+def posed(amp, random_bodies, moment, plateau):
     """`posed(height, tilt, speed, steps)`: a head at a height and a root that leans."""
 
     def make(height, tilt=0.0, speed=0.0, steps=100, ground=0.0):
@@ -22,7 +22,7 @@ def posed(amp, random_bodies, moment):
         bodies.body_positions[:, HEAD, 2] = height + ground
         bodies.body_rotations[:, 0] = quat_from_euler("xyz", torch.tensor([[tilt, 0.0, 1.3]]))
         bodies.body_velocities[:, 0] = torch.tensor([0.0, speed, 0.0])
-        given = {"steps": torch.tensor([steps]), "ground_height": torch.tensor([ground])}
+        given = {"steps": torch.tensor([steps]), "terrain": plateau(ground)}
         return moment(amp, bodies, **given)
 
     return make

@@ -101,7 +101,7 @@ def test_between_vertices_a_path_is_straight_and_at_its_end_it_rests(follower):
 
 
 @pytest.fixture
-def heads(amp, random_bodies, moment):
+def heads(amp, random_bodies, moment, plateau):
     """`heads(offsets, age)`: heads that are off their points by (dx, dy, dz)."""
 
     def make(offsets, age=100, ground=0.0):
@@ -112,7 +112,7 @@ def heads(amp, random_bodies, moment):
         bodies.body_rotations[:, 0] = torch.tensor([0.0, 0.0, math.sin(math.pi / 4), math.cos(math.pi / 4)])
         ahead = now.unsqueeze(1) + torch.tensor([[0.0, 0.0, 0.0], [1.0, 0.0, 0.1]])
         goal = PathGoal(age=torch.full((n,), age), now=now, ahead=ahead)
-        return moment(amp, bodies, path=goal, ground_height=torch.full((n,), ground))
+        return moment(amp, bodies, path=goal, terrain=plateau(ground))
 
     return make
 

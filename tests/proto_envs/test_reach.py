@@ -23,10 +23,10 @@ def facing(bodies, yaw):
     return bodies
 
 
-def test_targets_are_uniform_in_a_box_that_turns_with_the_robot(amp, random_bodies, moment):
+def test_targets_are_uniform_in_a_box_that_turns_with_the_robot(amp, random_bodies, moment, plateau):
     n, yaw = 8000, 0.7
     bodies = facing(random_bodies(0, n, 15), yaw)
-    context = moment(amp, bodies, ground_height=torch.full((n,), 2.0))
+    context = moment(amp, bodies, terrain=plateau(2.0))
     control = ReachTargets(n, DT, CPU, reach=0.75, heights=(0.05, 1.6), hold=(3.0, 4.0))
     control.begin(torch.arange(n), context, generator())
     offset = control.goal.target - bodies.body_positions[:, 0]

@@ -12,7 +12,10 @@ from proto_envs.components.terms import Reward, Termination, any_failure, measur
 from proto_envs.robots import get_robot
 from proto_envs.tasks.base import Setup
 from proto_envs.tasks.mimic import Mimic, failed, mean_body_error, mpjpe_mm, mpjpe_root_relative_mm
+from proto_envs.terrain import FLAT
+from proto_envs.terrain.ground import Ground
 
+CPU = torch.device("cpu")
 N, B = 4, 15
 NO_GRACE = torch.zeros(N, dtype=torch.bool)
 
@@ -164,7 +167,7 @@ def test_perfect_tracking_earns_the_sum_of_the_tracking_weights(moment, library,
         motion=motion,
         joint_level={"dof_forces": still, "dof_velocities": still, "contact_forces": forces},
     )
-    setup = Setup(amp, N, 1 / 30, torch.device("cpu"), library("walk"))
+    setup = Setup(amp, N, 1 / 30, CPU, library("walk"), Ground(FLAT, amp, N, CPU))
     components = Mimic(rewards=kernels).components(setup)
     total, raw = total_reward(components.rewards, ctx, NO_GRACE)
     close(total, best)
@@ -197,7 +200,7 @@ def test_track_is_lost_where_any_body_is_too_far(off):
     assert lost_track(off(body_positions=one), distance=0.25).tolist() == [False, True, False, False]
 
 
-def test_a_fall_needs_a_low_body_that_touches(moment, amp, reference):
+def test_a_fall_needs_a_low_body_that_touches(moment, amp, reference, plateau):
     positions = torch.full((N, B, 3), 1.0)
     forces = torch.zeros(N, B, 3)
     positions[0, 2, 2] = 0.1  # low, in the air
@@ -210,7 +213,7 @@ def test_a_fall_needs_a_low_body_that_touches(moment, amp, reference):
         amp,
         replace(reference, body_positions=positions),
         joint_level={"contact_forces": forces},
-        ground_height=torch.full((N,), 0.9),
+        terrain=plateau(0.9),
     )
     assert fallen(on_a_hill, bodies=[1, 2], height=0.15).tolist() == [False, True, True, False]
 

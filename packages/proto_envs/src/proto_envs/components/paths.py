@@ -14,6 +14,7 @@ from poselib.rotations import heading_angle
 from proto_envs.components.control import Control, Markers
 from proto_envs.context import Context
 from proto_envs.goals import PathGoal
+from proto_envs.terrain import FLAT, Terrain
 
 __all__ = ["PathFollower", "PathShape", "clamped_walk", "draw_paths"]
 
@@ -152,6 +153,7 @@ class PathFollower(Control):
         self.age = torch.zeros(num_envs, dtype=torch.long, device=device)
         self._dt, self._head = dt, head
         self._ahead = sample_spacing * torch.arange(samples, device=device)
+        self._terrain: Terrain = FLAT
 
     def begin(self, ids: Tensor, context: Context, generator: torch.Generator) -> None:
         """Draw a path for each new episode."""
@@ -159,6 +161,7 @@ class PathFollower(Control):
         heading = heading_angle(context.state.body_rotations[:, 0])
         self.paths[ids] = draw_paths(self.shape, start, heading, generator)
         self.age[ids] = 0
+        self._terrain = context.terrain
 
     def step(self, generator: torch.Generator) -> None:
         """Time goes on."""
@@ -185,7 +188,9 @@ class PathFollower(Control):
 
     def markers(self) -> list[Markers]:
         """The points that the policy sees."""
-        return [Markers(self.context(None)["path"].ahead)]
+        ahead = self.context(None)["path"].ahead
+        ground = self._terrain.heights(ahead).unsqueeze(-1)
+        return [Markers(torch.cat([ahead[..., :2], ahead[..., 2:] + ground], dim=-1))]
 
     def state_dict(self) -> dict[str, Tensor]:
         """The paths and how long they have been played."""

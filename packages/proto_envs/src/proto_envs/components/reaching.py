@@ -50,7 +50,7 @@ class ReachTargets(TimedGoal):
         # Row vectors times the transpose: from the heading frame to the world.
         turn = context.heading_matrix[:, :2, :2].transpose(1, 2)
         place = context.state.body_positions[:, 0, :2] + (offset.unsqueeze(1) @ turn).squeeze(1)
-        height = context.ground_height + low + (high - low) * draw[:, 2]
+        height = context.terrain.heights(place) + low + (high - low) * draw[:, 2]
         return ReachGoal(age=torch.zeros_like(goal.age), target=torch.cat([place, height.unsqueeze(-1)], dim=-1))
 
     def markers(self) -> list[Markers]:

@@ -84,8 +84,8 @@ class GetUp(GoalTask):
 
 def head_height(ctx: Context, head: int, full: float) -> Tensor:
     """Height of the head over the ground as a share of `full` m, (N,) in [0, 1]."""
-    height = ctx.state.body_positions[:, head, 2] - ctx.ground_height
-    return (height / full).clamp(0.0, 1.0)
+    position = ctx.state.body_positions[:, head]
+    return ((position[:, 2] - ctx.terrain.heights(position)) / full).clamp(0.0, 1.0)
 
 
 def upright(ctx: Context) -> Tensor:

@@ -149,7 +149,6 @@ def off_path(ctx: Context, head: int, distance: float, height: float) -> Tensor:
 
 
 def _head(ctx: Context, head: int) -> Tensor:
-    """(N, 3) m, place of the head in the world and its height over the ground."""
-    lift = torch.zeros_like(ctx.state.body_positions[:, head])
-    lift[:, 2] = ctx.ground_height
-    return ctx.state.body_positions[:, head] - lift
+    """(N, 3) m, place of the head in the world and its height over the ground below it."""
+    position = ctx.state.body_positions[:, head]
+    return torch.cat([position[:, :2], position[:, 2:] - ctx.terrain.heights(position).unsqueeze(-1)], dim=-1)
