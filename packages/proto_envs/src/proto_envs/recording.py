@@ -111,6 +111,8 @@ class SceneRenderer:
         share = (self._terrain.heights(torch.stack([x, y], dim=-1)) - lowest) / (self._terrain.grid.max() - lowest)
         self.model.hfield_data[:] = share.flatten().numpy()
         field.pos[:] = *middle.tolist(), float(lowest)
+        # It was compiled at its body's origin, which MuJoCo would go on to take for its place.
+        field.sameframe[:] = int(mujoco.mjtSameFrame.mjSAMEFRAME_NONE)
         # The renderer has no public way to draw changed heights.
         self._renderer._gl_context.make_current()
         mujoco.mjr_uploadHField(self.model, self._renderer._mjr_context, 0)
