@@ -90,8 +90,8 @@ class Viewer:
         self.show(self.index + step)
 
     def _set_visible(self, number: int, event: Any) -> None:  # noqa: ANN401 - an event of viser
-        for mesh in self._meshes[number]:
-            mesh.visible = event.target.value
+        for handle in (*self._meshes[number], self._labels[number]):
+            handle.visible = event.target.value
 
     def show(self, index: int) -> None:
         """Show frame `index`, counted on from the last to the first."""
