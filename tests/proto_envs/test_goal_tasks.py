@@ -15,8 +15,10 @@ from proto_envs.context import ObjectState
 from proto_envs.factory import task_class
 from proto_envs.goals import JumpGoal, PathGoal, ReachGoal, SteeringGoal
 from proto_envs.registration import TASKS
+from proto_envs.tasks.steering import follow_command
 from proto_envs.testing import check_vector_env
 
+DT = 1 / 30
 TASK_NAMES = ("Style", "Steering", "Facing", "PathFollow", "Reach", "Strike", "LongJump", "GetUp")
 GOAL_SIZES = {"Steering": 3, "Facing": 5, "PathFollow": 33, "Reach": 3, "Strike": 15, "LongJump": 4}
 QUICK = {"GetUp": {"dropped": 2}}
@@ -114,6 +116,18 @@ def test_a_fall_ends_the_episode_and_counts_as_failed(make):
         assert torch.equal(info["metrics"]["failed"] & terminated, terminated)
         ended |= terminated
     assert ended.all()
+
+
+def test_a_step_is_judged_by_the_goal_that_the_policy_saw(make):
+    env = make("Steering", task={"hold": (DT, DT), "stop_share": 0.0}, motions=None)
+    env.reset(seed=0)
+    command = env.components.controls["goal"]
+    for _ in range(3):
+        seen = command.goal.rows(torch.arange(3))
+        *_, info = env.step(torch.zeros(env.action_space.shape))
+        context = env._bare_context(None, env.simulator.robot(), steering=seen)
+        torch.testing.assert_close(info["metrics"]["reward/follow_command"], follow_command(context, "relative"))
+        assert not torch.equal(command.goal.direction, seen.direction)
 
 
 def test_success_of_a_goal_is_0_or_1(make):

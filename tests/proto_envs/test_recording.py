@@ -1,8 +1,13 @@
+from dataclasses import replace
+
+import gymnasium
 import imageio
 import numpy as np
 import pytest
 import torch
 
+import proto_envs  # noqa: F401  registers the ids
+from proto_envs.components.control import Markers
 from proto_envs.recording import RenderError, SceneRenderer, VideoWriter
 from proto_envs.robots import get_robot
 
@@ -58,6 +63,32 @@ def test_the_ghost_is_drawn_beside_the_robot(renderer, standing):
     assert changed(with_ghost, renderer.frame(standing, ghost(-0.8))) > 0.01
     again = renderer.frame(standing)
     assert changed(alone, again) == 0, "without a reference the ghost is hidden again"
+
+
+def test_markers_are_drawn_in_their_colours(renderer, standing):
+    def pixels(frame, channel):
+        others = [c for c in range(3) if c != channel]
+        return int(((frame[..., channel] > 120) & (frame[..., others].max(-1) < 60)).sum())
+
+    place = torch.tensor([[0.0, -0.6, 1.0]])
+    ball = Markers(place, (1.0, 0.0, 0.0, 1.0), 0.1)
+    arrow = Markers(place, (0.0, 1.0, 0.0, 1.0), 0.05, torch.tensor([[0.0, 0.0, 0.6]]))
+    plain, red, green = (renderer.frame(standing, None, markers) for markers in ([], [ball], [arrow]))
+    assert pixels(plain, 0) == pixels(plain, 1) == 0
+    assert pixels(red, 0) > 40 and pixels(green, 1) > 40
+
+
+def test_a_strike_target_is_drawn(renderer):
+    env = gymnasium.make_vec("ProtoStrike-AMP-v0", num_envs=1, threads=1, motions=None, render_mode="rgb_array")
+    env.reset(seed=0)
+    near = env.simulator.objects()
+    frames = []
+    for distance in (0.9, 50.0):
+        place = torch.tensor([[[0.0, -distance, 0.9]]])
+        env.simulator.set_objects(torch.tensor([0]), replace(near, positions=place))
+        frames.append(env.render()[0].astype(int))
+    env.close()
+    assert (np.abs(frames[0] - frames[1]).max(-1) > 30).sum() > 1000
 
 
 def test_frames_are_not_overwritten_by_later_ones(renderer, standing):
