@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from proto_envs.registration import ROBOTS_OF_TASK
 from proto_envs.robots import ROBOTS, Drive, get_robot
 from proto_envs.simulators import SimulationSettings
 from proto_envs.simulators.mjcf import GROUND, JointLayout, physics_spec
@@ -16,6 +17,11 @@ def compiled(robot, **settings):
 
 
 # --- tables ----------------------------------------------------------------------------------------------------------
+
+
+def test_every_robot_has_its_ids():
+    assert all(set(robots) <= set(ROBOTS) for robots in ROBOTS_OF_TASK.values())
+    assert set(ROBOTS_OF_TASK["Mimic"]) == set(ROBOTS)
 
 
 @pytest.mark.parametrize("name", ROBOTS)

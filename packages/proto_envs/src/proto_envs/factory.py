@@ -24,6 +24,12 @@ __all__ = ["make_vector_env"]
 
 AUTO = "auto"
 """stands for the samples that the task names, as far as the robot has them"""
+_VALID: dict[str, tuple[object, ...]] = {
+    "observation": ("flat", "groups"),
+    "output": ("torch", "numpy"),
+    "render_mode": (None, "rgb_array"),
+    "device": ("auto", "cpu"),
+}
 
 
 def make_vector_env(
@@ -68,23 +74,14 @@ def make_vector_env(
         **unknown: refused, with the nearest valid name.
 
     Raises:
-        TypeError: for an unknown keyword or task field.
-        ValueError: for an unknown value; the message lists the valid ones.
-        KeyError: for an unknown robot.
+        TypeError, ValueError, KeyError: for an unknown keyword, task field, value or robot, with the valid ones.
         RobotError: for a file that makes no robot.
     """
     _refuse_unknown(unknown)
-    if not isinstance(num_envs, Integral) or num_envs < 1:
-        raise ValueError(f"num_envs must be a whole number of at least 1, got {num_envs!r}")
-    _require_one_of("observation", observation, ("flat", "groups"))
-    _require_one_of("output", output, ("torch", "numpy"))
-    _require_one_of("render_mode", render_mode, (None, "rgb_array"))
-    _require_one_of("device", device, ("auto", "cpu"))
-    if robot is None:
-        raise TypeError("robot is missing: pass robot=<name, MJCF or YAML file, or Robot>")
-    robot = robot if isinstance(robot, Robot) else get_robot(robot)
+    _require_count(num_envs)
+    _require_valid(observation=observation, output=output, render_mode=render_mode, device=device)
+    robot, ground = _robot(robot), make_terrain(terrain)
     configured = task_class(task_name).configured(task or {})
-    ground = make_terrain(terrain)
     settings = SimulationSettings(
         control_hz=robot.control_hz if control_hz is None else control_hz,
         substeps=robot.substeps if substeps is None else substeps,
@@ -93,15 +90,11 @@ def make_vector_env(
         props=configured.props,
         terrain=FLAT if force_flat else ground,
     )
-    if motions == AUTO:
-        samples = samples_of(robot)
-        motions = [name for name in configured.clips if name in samples] or None
-    library = load_motions(motions, robot)
-    simulator = make_simulator(backend, robot, num_envs, settings)
+    library = load_motions(_clips(motions, configured, robot), robot)
     return ProtoVectorEnv(
         robot,
         configured,
-        simulator,
+        make_simulator(backend, robot, num_envs, settings),
         library,
         observation=observation,
         output=output,
@@ -123,6 +116,20 @@ def task_class(name: str) -> type[Task]:
     return getattr(import_module(module), attribute)
 
 
+def _robot(robot: str | Path | Robot | None) -> Robot:
+    if robot is None:
+        raise TypeError("robot is missing: pass robot=<name, MJCF or YAML file, or Robot>")
+    return robot if isinstance(robot, Robot) else get_robot(robot)
+
+
+def _clips(motions: Motions, task: Task, robot: Robot) -> Motions:
+    """What "auto" stands for, or the clips that were named."""
+    if motions != AUTO:
+        return motions
+    samples = samples_of(robot)
+    return [name for name in task.clips if name in samples] or None
+
+
 def _autoreset(mode: AutoresetMode | str) -> AutoresetMode:
     if isinstance(mode, AutoresetMode):
         return mode
@@ -132,9 +139,15 @@ def _autoreset(mode: AutoresetMode | str) -> AutoresetMode:
     return names[str(mode).lower()]
 
 
-def _require_one_of(name: str, value: object, valid: tuple[object, ...]) -> None:
-    if value not in valid:
-        raise ValueError(f"{name}={value!r}: there are {', '.join(map(repr, valid))}")
+def _require_count(num_envs: object) -> None:
+    if not isinstance(num_envs, Integral) or num_envs < 1:
+        raise ValueError(f"num_envs must be a whole number of at least 1, got {num_envs!r}")
+
+
+def _require_valid(**values: object) -> None:
+    for name, value in values.items():
+        if value not in _VALID[name]:
+            raise ValueError(f"{name}={value!r}: there are {', '.join(map(repr, _VALID[name]))}")
 
 
 def _refuse_unknown(unknown: Mapping[str, Any]) -> None:

@@ -19,19 +19,9 @@ TASKS = {
 }
 """task name to its dataclass"""
 
-_PEOPLE = ("AMP", "SMPL")
+_ROBOTS = ("AMP", "AMP36", "SMPL", "SMPLX", "SwordShield", "H1", "H1Hands", "G1")
 
-ROBOTS_OF_TASK = {
-    "Mimic": ("AMP", "AMP36", "SMPL", "SMPLX", "SwordShield", "H1", "H1Hands", "G1"),
-    "Style": _PEOPLE,
-    "Steering": _PEOPLE,
-    "Facing": _PEOPLE,
-    "PathFollow": _PEOPLE,
-    "Reach": _PEOPLE,
-    "Strike": _PEOPLE,
-    "LongJump": _PEOPLE,
-    "GetUp": _PEOPLE,
-}
+ROBOTS_OF_TASK = dict.fromkeys(TASKS, _ROBOTS)
 """robots that suit each task"""
 
 
