@@ -84,17 +84,17 @@ def test_frames_are_consistent(make_motion):
 
 
 @pytest.mark.parametrize("name", sample_names("smpl"))
-def test_smpl_samples_stand_where_their_originals_do(name):
-    """Unfixed heights: while the original stands on its feet, so does the other body."""
+def test_smpl_samples_stand_on_the_ground_where_their_originals_do(name):
+    """Unfixed heights: the other body sinks nowhere, and while the original stands on its feet, so does it."""
     skeleton = models.skeleton("amp")
     ours, theirs = lowest(sample(name)), lowest(sample(name, "smpl"), "smpl")
+    assert float(theirs.min()) > -1e-3
     bodies = models.collision_points("amp").lowest(*sample(name).world_poses(skeleton))
     feet = bodies[:, skeleton.body_indices(["left_foot", "right_foot"])].amin(dim=-1)
     standing = (feet <= ours) & (ours < ours.median() + 0.03)
     if standing.sum() > 10:
-        assert float((theirs - ours)[standing].median().abs()) < 3e-3
-    if name.startswith(("walk", "turn")):
-        assert float((theirs - ours).abs().max()) < 0.02
+        assert float(theirs[standing].median()) < 0.01
+        assert float((theirs - ours.clamp_min(0.0))[standing].max()) < 0.05
 
 
 def test_there_and_back_is_the_same_motion():

@@ -116,6 +116,16 @@ def test_a_walk_is_carried_over_cleanly(character: str):
     assert result.path_length == pytest.approx(legs * walk().path_length, rel=0.1)
 
 
+def test_a_loop_stays_a_loop():
+    result = retargeted(walk(), "smpl")
+    assert result.loop == "wrap"
+    assert result.num_frames == walk().num_frames
+    # The recording's own ends are 0.5 rad apart in one joint; those of the result meet.
+    first, last = result.local_rotations[0, 1:], result.local_rotations[-1, 1:]
+    assert float(angle_between(first, last).max()) < 0.03
+    assert float((result.root_positions[0, :2] - walk().root_positions[0, :2]).norm()) < 0.1
+
+
 def test_a_clip_is_cleaned_on_its_own_character():
     motion = shifted(cropped(walk(), 0.0, 0.8), z=-0.02)
     before = quality(motion, models.skeleton("amp"))

@@ -3,8 +3,7 @@
 Bodies are drawn to goals in position and orientation; joints keep to their limits; points in stance neither slide nor
 leave the ground, and nothing sinks into it; corrections to the given motion change smoothly over time. Sliding and
 smoothness tie neighbouring frames together, so the normal equations are block tridiagonal and one sweep over the frames
-solves them. Jacobians are analytic (`poselib.jacobians`): one batched product for all frames, several hundred times
-faster than a call of MuJoCo's `mj_jac` for each frame and point, and free of a compiled model.
+solves them. Jacobians are analytic (`poselib.jacobians`): one batched product for all frames, without a compiled model.
 """
 
 from __future__ import annotations

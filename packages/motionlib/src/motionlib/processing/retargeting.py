@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from motionlib.loops import Cycle, close_loop
 from motionlib.motion import Motion, MotionError
 from motionlib.processing.quality import Quality, quality
+from motionlib.processing.resampling import repeated
 from motionlib.processing.stance import foot_bodies, foot_points, stance_of
 from poselib import models
 from poselib.anatomy import Anatomy, AnatomyError, anatomy_of
@@ -30,6 +32,8 @@ __all__ = [
     "skeleton_of",
 ]
 
+_SEAM = 0.25
+"""s on either side of a loop's seam over which it is bent to close"""
 _USUAL_HEIGHT = 0.4
 """quantile over frames of the lowest height that goes to the ground where the source has no geometry to compare with"""
 _SOLE = (0.01, 0.03)
@@ -86,7 +90,7 @@ def retargeted(motion: Motion, character: str, *, ik: bool = True, bodies: Mappi
     """
     if character_of(motion) == character:
         return motion
-    return _retargeted(motion, *_built_in(character), ik, bodies)[0]
+    return retargeted_to(motion, *_built_in(character), ik=ik, bodies=bodies)
 
 
 def retargeted_to(
@@ -99,10 +103,23 @@ def retargeted_to(
 ) -> Motion:
     """As `retargeted`, onto a character that is not built in: one whose anatomy and collision geometry are given.
 
+    With inverse kinematics a wrapped clip is closed first (`close_loop`) and solved three cycles long; the one in the
+    middle, whose feet and joints know what comes before and after, is returned.
+
     Raises:
         MotionError: if no person is recognised in the clip.
     """
-    return _retargeted(motion, target, geometry, ik, bodies)[0]
+    if not (ik and motion.loop == "wrap"):
+        return _retargeted(motion, target, geometry, ik, bodies)[0]
+    cycles = repeated(close_loop(motion, _SEAM), 3)
+    result = _retargeted(cycles, target, geometry, ik, bodies)[0]
+    frames = slice(motion.num_frames - 1, 2 * motion.num_frames - 1)
+    middle = replace(
+        result, root_positions=result.root_positions[frames], local_rotations=result.local_rotations[frames]
+    )
+    root, turned = Cycle.of(middle).apply(-1, middle.root_positions, middle.local_rotations[:, 0])
+    local = torch.cat([turned.unsqueeze(1), middle.local_rotations[:, 1:]], dim=1)
+    return replace(middle, root_positions=root, local_rotations=local)
 
 
 def retargeted_with_report(

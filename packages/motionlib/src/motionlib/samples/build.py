@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,13 +44,14 @@ SOURCE = "DeepMimic (Peng et al., 2018), {file}.txt"
 LICENSE = "MIT, Copyright (c) 2018 Xue Bin Peng"
 
 
-def build(folder: Path) -> Iterator[tuple[str, Motion]]:
-    """Each clip on each of `CHARACTERS`, as (name of the character, clip)."""
-    for name, (stem, label) in CLIPS.items():
+def build(folder: Path, names: Sequence[str] = tuple(CLIPS)) -> Iterator[tuple[str, Motion]]:
+    """Each of the named clips on each of `CHARACTERS`, as (name of the character, clip)."""
+    for name in names:
+        stem, label = CLIPS[name]
         motion = deepmimic.read(folder / f"{stem}.txt")
         motion = replace(motion, name=name, labels=(label,), source=SOURCE.format(file=stem), license=LICENSE)
         for character in CHARACTERS:
-            yield character, retargeted(motion, character, ik=False)
+            yield character, retargeted(motion, character)
 
 
 def main(arguments: list[str]) -> int:
