@@ -18,6 +18,8 @@ __all__ = ["GROUND", "JointLayout", "add_ground", "add_height_field", "physics_s
 
 GROUND = "floor"
 """name of the ground: of the plane, or of the fixed body, the geom and the asset of a height field"""
+_FAR, _DEEP = 1000.0, 5.0
+"""m, end of the level ground around a height field, and half its thickness"""
 _BELOW_PITS = 1.0
 """m that the ground reaches below the lowest point of a height field"""
 
@@ -95,27 +97,33 @@ def _drive_joint(
 def add_ground(spec: mujoco.MjSpec, friction: float, terrain: Terrain = FLAT) -> None:
     """Add the ground; geoms of contype 1 collide with it.
 
-    It is a plane of the world, or a fixed body of a height field and, beyond its edge, four blocks whose tops are level
-    at height 0.
+    It is a plane of the world. Or it is a fixed body with a height field, cut down to where heights are not 0, and four
+    bodies with a block each around it, whose tops are level at height 0: feet meet a block nearly as fast as a plane,
+    and blocks in bodies of their own are soon out of question for a robot far away.
     """
     surface: dict[str, Any] = {"contype": 1, "conaffinity": 1, "condim": 3, "friction": (friction, 0.005, 0.0001)}
     if terrain.is_flat:
         spec.worldbody.add_geom(name=GROUND, type=mujoco.mjtGeom.mjGEOM_PLANE, size=(0, 0, 0.05), **surface)
         return
+    grid, spacing = terrain.grid.cpu().numpy(), terrain.spacing
+    # One ring of vertices at height 0 stays around those that are not; the whole grid has such a ring.
+    (x0, x1), (y0, y1) = ((np.flatnonzero(grid.any(axis=k))[[0, -1]] + (-1, 1)).tolist() for k in (1, 0))
+    uneven = grid[x0 : x1 + 1, y0 : y1 + 1]
+    add_height_field(spec, uneven, spacing)
+    left, right = ((x - 0.5 * (grid.shape[0] - 1)) * spacing for x in (x0, x1))
+    back, front = ((y - 0.5 * (grid.shape[1] - 1)) * spacing for y in (y0, y1))
     body = spec.worldbody.add_body(name=GROUND)
-    add_height_field(spec, terrain.grid.cpu().numpy(), terrain.spacing)
-    lowest = float(terrain.grid.min())
-    kind = mujoco.mjtGeom.mjGEOM_HFIELD
-    body.add_geom(name=GROUND, type=kind, hfieldname=GROUND, pos=(0, 0, lowest), **surface)
-    (x, y), far, depth = terrain.size, 500.0, 5.0
-    for name, size, place in (
-        ("back", (far, 0.5 * y + 2 * far), (-0.5 * x - far, 0.0)),
-        ("front", (far, 0.5 * y + 2 * far), (0.5 * x + far, 0.0)),
-        ("right", (0.5 * x, far), (0.0, -0.5 * y - far)),
-        ("left", (0.5 * x, far), (0.0, 0.5 * y + far)),
+    middle = (0.5 * (left + right), 0.5 * (back + front), float(uneven.min()))
+    body.add_geom(name=GROUND, type=mujoco.mjtGeom.mjGEOM_HFIELD, hfieldname=GROUND, pos=middle, **surface)
+    for name, (x_low, x_high), (y_low, y_high) in (
+        ("left", (-_FAR, left), (-_FAR, _FAR)),
+        ("right", (right, _FAR), (-_FAR, _FAR)),
+        ("back", (left, right), (-_FAR, back)),
+        ("front", (left, right), (front, _FAR)),
     ):
-        block = {"name": f"{GROUND}_{name}", "size": (*size, depth), "pos": (*place, -depth), "mass": 0.0}
-        body.add_geom(type=mujoco.mjtGeom.mjGEOM_BOX, **block, **surface)
+        block = body.add_body(pos=(0.5 * (x_low + x_high), 0.5 * (y_low + y_high), -_DEEP))
+        size = (0.5 * (x_high - x_low), 0.5 * (y_high - y_low), _DEEP)
+        block.add_geom(name=f"{GROUND}_{name}", type=mujoco.mjtGeom.mjGEOM_BOX, size=size, mass=0.0, **surface)
 
 
 def add_height_field(spec: mujoco.MjSpec, heights: np.ndarray, spacing: float) -> None:
@@ -136,7 +144,7 @@ def _add_contact_sensor(spec: mujoco.MjSpec, body: str, ground_is_geom: bool) ->
         type=mujoco.mjtSensor.mjSENS_CONTACT,
         objtype=mujoco.mjtObj.mjOBJ_BODY,
         objname=body,
-        reftype=mujoco.mjtObj.mjOBJ_GEOM if ground_is_geom else mujoco.mjtObj.mjOBJ_BODY,
+        reftype=mujoco.mjtObj.mjOBJ_GEOM if ground_is_geom else mujoco.mjtObj.mjOBJ_XBODY,  # with the bodies below it
         refname=GROUND,
         intprm=[force, netforce, 1],
     )
