@@ -208,6 +208,13 @@ def test_a_task_without_a_robot_asks_for_one():
         gymnasium.make_vec("ProtoMimic-v0", num_envs=1)
 
 
+def test_the_guide_does_what_it_says(capsys):
+    guide = (Path(__file__).parents[2] / "docs" / "robots.md").read_text(encoding="utf-8")
+    code = guide.split("## One from start to end")[1].split("```python\n")[1].split("```")[0]
+    exec(compile(code, "docs/robots.md", "exec"), {})
+    assert capsys.readouterr().out.startswith("('left_foot', 'right_foot') left_lower_arm\ntensor(")
+
+
 # --- YAML ------------------------------------------------------------------------------------------------------------
 
 YAML = """
