@@ -4,8 +4,9 @@ import sys
 import types
 
 import pytest
+import torch
 
-from proto_agents.checkpoint import load_state
+from proto_agents.checkpoint import load_state, load_tensors, policy_tensors
 from proto_agents.cli import environments, evaluate, play, train
 
 EXPERIMENT = """
@@ -85,6 +86,17 @@ def test_train_evaluate_play_and_resume(workspace, video, capsys):
     assert run(train, "--resume", "runs/point", "--runner.max-samples", "400", "--runner.no-report") == 0
     assert load_state(folder / "last")["samples"] == 432
     assert run(train, "point.yaml", "--runner.run-dir", "runs/point") != 0
+
+
+def test_a_run_may_begin_with_the_policy_of_another(workspace):
+    assert run(train, "point.yaml", "--runner.no-report") == 0
+    again = ("--runner.initial-policy", "runs/point/last", "--runner.max-samples", "0", "--runner.run-dir", "again")
+    assert run(train, "point.yaml", "--runner.no-report", *again) == 0
+    first, second = (load_tensors(workspace / f / "last/model.safetensors") for f in ("runs/point", "again"))
+    policy = policy_tensors(first)
+    assert all(torch.equal(policy[name], second[name]) for name in policy)
+    assert any(not torch.equal(first[name], second[name]) for name in first.keys() - policy.keys())
+    assert run(train, "point.yaml", "--runner.initial-policy", "nowhere") != 0
 
 
 def test_a_missed_expectation_is_exit_code_1(workspace, capsys):

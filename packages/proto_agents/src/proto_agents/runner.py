@@ -48,6 +48,9 @@ class RunnerConfig:
     """of the networks, the actions, the minibatches and the environment's first reset"""
     device: str = "auto"
     """of the networks: cpu, cuda, cuda:1, ...; auto: where the environment's tensors are"""
+    initial_policy: str = ""
+    """run, checkpoint or pretrained/<name> whose policy proto-train begins with, to train on; its value function is not
+    taken over. Empty: a fresh policy"""
     run_dir: str = ""
     """run folder; empty: runs/<experiment's name>, with a number appended where that exists"""
     threads: int = 0

@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from proto_agents.algorithms.ppo import PPO
-from proto_agents.checkpoint import CheckpointError
+from proto_agents.checkpoint import CheckpointError, load_model
 from proto_agents.cli.environments import find_run, learner_device, make_environment
 from proto_agents.cli.report import write_report
 from proto_agents.config import (
@@ -84,6 +84,9 @@ def train(experiment: Experiment, resume: Path | None = None) -> RunResult:
             seed=experiment.runner.seed,
             device=learner_device(experiment, env),
         )
+        if experiment.runner.initial_policy:
+            _, checkpoint = find_run(experiment.runner.initial_policy)
+            load_model(learner.model, checkpoint, policy_only=True)
         runner = Runner(
             env,
             learner,
