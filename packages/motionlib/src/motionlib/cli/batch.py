@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -65,6 +67,13 @@ def _attempt(work: Callable[[_Task], _Result], task: _Task) -> _Result | Failure
         return Failure(reason_of(error))
 
 
+def _attempt_in_worker(work: Callable[[_Task], _Result], task: _Task) -> _Result | Failure:
+    try:
+        return _attempt(work, task)
+    except SystemExit:  # on SIGTERM, when half-written files are gone; the pool would take it for a result
+        os._exit(1)
+
+
 def reason_of(error: Exception) -> str:
     """One line; errors of other kinds than ours with their type."""
     text = str(error) if isinstance(error, MotionError | OSError) else f"{type(error).__name__}: {error}"
@@ -79,17 +88,23 @@ def _pooled(
 ) -> Iterator[_Result | Failure]:
     """Results until nothing is left, or until a worker dies: then `suspects` gets what was under way, in order."""
     under_way: deque[tuple[_Task, Future[_Result | Failure]]] = deque()
+    others = multiprocessing.active_children()
     pool = _pool(workers)
     try:
         while left or under_way:
             while left and len(under_way) < _AHEAD * workers:
-                under_way.append((left[0], pool.submit(_attempt, work, left[0])))
+                under_way.append((left[0], pool.submit(_attempt_in_worker, work, left[0])))
                 left.popleft()
             result = under_way[0][1].result()
             under_way.popleft()
             yield result
     except BrokenProcessPool:
         suspects += under_way
+    except BaseException:  # interrupted, or nobody wants the rest: what is under way need not be finished
+        for child in multiprocessing.active_children():
+            if child not in others:
+                child.terminate()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -105,7 +120,7 @@ def _one_by_one(
                 yield future.result()
                 continue
             try:
-                yield pool.submit(_attempt, work, task).result()
+                yield pool.submit(_attempt_in_worker, work, task).result()
             except BrokenProcessPool:
                 yield Failure(_DIED)
                 pool.shutdown()
@@ -119,8 +134,9 @@ def _pool(workers: int) -> ProcessPoolExecutor:
 
 
 def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, and one thread to each worker."""
+    """Leave Ctrl-C to the parent, tidy up when it ends the worker, and use one thread."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     torch.set_num_threads(1)
 
 
