@@ -24,10 +24,10 @@ from motionlib.cli.synth import Synth
 from motionlib.motion import MotionError
 from poselib.skeleton import SkeletonError
 
-__all__ = ["main"]
+__all__ = ["COMMANDS", "main"]
 
 _ABOUT = "Motion files of any format: convert, check, retarget, pack and play them."
-_COMMANDS: dict[str, type[Command]] = {
+COMMANDS: dict[str, type[Command]] = {
     each.__name__.lower(): each
     for each in (
         Convert,
@@ -72,12 +72,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parsed(arguments: list[str]) -> Command:
     """The command with its flags; asks of tyro itself are the list of commands, and the help of each."""
     config = (tyro.conf.FlagCreatePairsOff,)
-    if arguments and arguments[0] in _COMMANDS:
+    if arguments and arguments[0] in COMMANDS:
         name, *flags = arguments
-        return tyro.cli(_COMMANDS[name], args=flags, prog=f"motionlib {name}", config=config)
+        return tyro.cli(COMMANDS[name], args=flags, prog=f"motionlib {name}", config=config)
     listed = [
         Annotated[each, tyro.conf.subcommand(name, description=(each.__doc__ or "").partition("\n")[0])]
-        for name, each in _COMMANDS.items()
+        for name, each in COMMANDS.items()
     ]
     choice: Any = reduce(operator.or_, listed)
     return tyro.cli(choice, args=arguments, prog="motionlib", description=_ABOUT, config=config)

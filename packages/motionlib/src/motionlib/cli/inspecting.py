@@ -14,7 +14,7 @@ import tyro
 from torch import Tensor
 
 from motionlib.cli.inputs import Item, dataset_of, items_of, read_clips
-from motionlib.cli.session import Command, ReadingCommand, Session, counted
+from motionlib.cli.session import Command, ReadingCommand, Session, counted, lasting
 from motionlib.datasets import Problem
 from motionlib.exporters import EXPORTERS
 from motionlib.importers import IMPORTERS, importer_of, packed_library
@@ -263,7 +263,7 @@ def _show_groups(session: Session, found: Sequence[Mapping[str, Any]]) -> None:
 
 def _summary_line(session: Session, total: Mapping[str, Any]) -> str:
     text = f"{counted(len(total['files']), 'file')}, {counted(total['clips'], 'clip')}, "
-    text += f"{total['frames']} frames, {total['duration'] / 3600:.3f} h"
+    text += f"{total['frames']} frames, {lasting(total['duration'])}"
     if total["labels"]:
         text += f", {counted(total['labels'], 'caption')}"
     return text + (f", {len(session.problems)} skipped" if session.problems else "")

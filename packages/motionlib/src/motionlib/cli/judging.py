@@ -220,7 +220,7 @@ class Filter(ReadingCommand, WritingCommand):
         text += f", {len(left_out)} left out"
         text += f", {len(session.problems)} skipped as broken" if session.problems else ""
         text += f", {existing} already there (--overwrite replaces them)" if existing else ""
-        session.say(text + f"; {'would be' if self.dry_run else 'is'} written to {output}")
+        session.say(text + f"; {'would be written' if self.dry_run else 'written'} to {output}")
         reasons = [{"file": problem.file, "index": problem.index, "reason": problem.reason} for problem in left_out]
         names = [file.file for file in kept.files]
         content = {"written": [str(output)], "kept": names, "clips": kept.num_clips, "left_out": reasons}

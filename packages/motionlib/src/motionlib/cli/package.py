@@ -12,7 +12,7 @@ import tyro
 
 from motionlib.cli.batch import Fields, packed_up, unpacked
 from motionlib.cli.inputs import Character, Item, dataset_of, items_of, read_whole
-from motionlib.cli.session import ReadingCommand, Session, UsageError, WritingCommand, counted
+from motionlib.cli.session import ReadingCommand, Session, UsageError, WritingCommand, counted, lasting
 from motionlib.cli.writing import Change, split_paths
 from motionlib.datasets import Problem, SubMotion
 from motionlib.embeddings import Encoder, sentence_transformer
@@ -116,7 +116,7 @@ class Package(ReadingCommand, WritingCommand):
 
     def _finish(self, session: Session, output: Path, total: Mapping[str, float]) -> int:
         written = "would be packed" if self.dry_run else "packed"
-        text = f"{counted(int(total['clips']), 'clip')} ({total['seconds'] / 3600:.3f} h) {written} into {output}"
+        text = f"{counted(int(total['clips']), 'clip')} ({lasting(total['seconds'])}) {written} into {output}"
         size = None if self.dry_run else output.stat().st_size
         text += "" if size is None else f", {size / 1e6:.1f} MB"
         session.say(text + (f", {len(session.problems)} skipped" if session.problems else ""))

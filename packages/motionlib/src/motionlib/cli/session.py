@@ -19,7 +19,17 @@ from motionlib.cli.inputs import Source
 from motionlib.datasets.entries import Problem
 from motionlib.motion import MotionError
 
-__all__ = ["BatchCommand", "Command", "ReadingCommand", "Session", "Task", "UsageError", "WritingCommand", "counted"]
+__all__ = [
+    "BatchCommand",
+    "Command",
+    "ReadingCommand",
+    "Session",
+    "Task",
+    "UsageError",
+    "WritingCommand",
+    "counted",
+    "lasting",
+]
 
 _WIDE = 240
 """columns of a table that goes into a file or a pipe"""
@@ -171,6 +181,11 @@ class Session:
 def counted(number: int, noun: str) -> str:
     """A number with its noun: "1 clip", "2 clips"."""
     return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def lasting(seconds: float) -> str:
+    """A length of time: "12.3 s", from ten minutes on "1.25 h"."""
+    return f"{seconds:.1f} s" if seconds < 600.0 else f"{seconds / 3600.0:.2f} h"
 
 
 def _console(*, stderr: bool) -> Console:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from motionlib.cli.batch import reason_of
 from motionlib.cli.inputs import Item, Source, dataset_of, is_dataset, items_of, read_clips, read_whole
-from motionlib.cli.session import Session, UsageError, WritingCommand, counted
+from motionlib.cli.session import Session, UsageError, WritingCommand, counted, lasting
 from motionlib.datasets import Dataset, Problem
 from motionlib.exporters import exporter_of, save
 from motionlib.motion import Motion, MotionError
@@ -231,7 +231,7 @@ class Total:
     def finish(self, session: Session, where: Path, **more: object) -> int:
         """Say what was done; the exit code is 1 if there were problems and nothing came of it."""
         what = "would be written" if self.dry_run else "written"
-        parts = [f"{counted(len(self.paths), 'clip')} ({self.seconds:.1f} s) {what} to {where}"]
+        parts = [f"{counted(len(self.paths), 'clip')} ({lasting(self.seconds)}) {what} to {where}"]
         if self.existing:
             parts.append(f"{len(self.existing)} already there (--overwrite replaces them)")
         if session.problems:
