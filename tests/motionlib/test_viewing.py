@@ -6,6 +6,7 @@ import importlib.util
 import json
 import shutil
 import subprocess
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -199,6 +200,16 @@ def test_a_video_has_every_frame(walk, can_render, tmp_path):
     write_video(Replay([walk], seconds=0.1), tmp_path / "walk.mp4", width=96, height=64)
     assert iio.imread(tmp_path / "walk.mp4").shape == (3, 64, 96, 3)
     assert [path.name for path in tmp_path.iterdir()] == ["walk.mp4"]
+
+
+def test_an_optimizer_after_a_picture_does_not_crash(can_render):
+    """torch's first optimizer imports triton; its LLVM and that of Mesa's OpenGL must be loaded in the right order."""
+    script = (
+        "from motionlib.viewing import Painter; Painter(width=64, height=64).close();"
+        "import torch; torch.optim.Adam([torch.zeros(1, requires_grad=True)]); print('alive')"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout.strip() == "alive", done.stderr[-500:]
 
 
 def test_a_picture_with_too_many_solids_is_an_error(walk, can_render):

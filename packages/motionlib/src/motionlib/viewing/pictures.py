@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import os
@@ -127,6 +128,7 @@ def open_renderer(model: mujoco.MjModel, width: int, height: int, max_shapes: in
     Raises:
         RenderError: saying what to install.
     """
+    _load_triton()
     try:
         use_headless_opengl()
         return mujoco.Renderer(model, height=height, width=width, max_geom=max_shapes)
@@ -135,6 +137,16 @@ def open_renderer(model: mujoco.MjModel, width: int, height: int, max_shapes: in
             f"cannot render without a display ({error}): install EGL (Debian: apt-get install libegl1"
             " libgl1-mesa-dri) or OSMesa (apt-get install libosmesa6) and set MUJOCO_GL=osmesa"
         ) from error
+
+
+def _load_triton() -> None:
+    """Load triton before OpenGL, where it is installed.
+
+    Triton, which torch imports with its first optimizer, and Mesa's software OpenGL each bring an LLVM of their own. The
+    process dies of a segmentation fault when triton's comes second.
+    """
+    with contextlib.suppress(ImportError):
+        importlib.import_module("triton")
 
 
 def add_studio(spec: mujoco.MjSpec, width: int, height: int) -> None:
