@@ -336,6 +336,13 @@ def test_failures_are_one_line(arguments, message, capsys, tmp_path, monkeypatch
     assert files_below(tmp_path) == []
 
 
+def test_programs_are_told_of_failures(ten_files, tmp_path, result):
+    code, facts, errors = result("convert", ten_files, tmp_path / "out", "--strict")
+    assert code == 1
+    assert "half.npz" in facts["error"]
+    assert "half.npz" in errors
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

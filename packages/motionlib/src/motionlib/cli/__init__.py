@@ -59,13 +59,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return command.run(session)
     except UsageError as error:
-        session.complain(f"{error} (see motionlib {type(command).__name__.lower()} --help)")
+        session.fail(f"{error} (see motionlib {type(command).__name__.lower()} --help)")
         return 2
     except (MotionError, SkeletonError, OSError) as error:
-        session.complain(str(error))
+        session.fail(str(error))
         return 1
     except KeyboardInterrupt:
-        session.complain("interrupted")
+        session.fail("interrupted")
         return _INTERRUPTED
 
 

@@ -157,6 +157,11 @@ class Session:
             skipped = [{"file": problem.file, "reason": problem.reason} for problem in self.problems]
             print(json.dumps({**content, "skipped": skipped}))
 
+    def fail(self, reason: str) -> None:
+        """Why there is no result; for programs too."""
+        self.complain(reason)
+        self.result({"error": reason})
+
     def problem(self, problem: Problem) -> None:
         """Something that is left out."""
         self.problems.append(problem)
