@@ -142,8 +142,8 @@ def open_renderer(model: mujoco.MjModel, width: int, height: int, max_shapes: in
 def _load_triton() -> None:
     """Load triton before OpenGL, where it is installed.
 
-    Triton, which torch imports with its first optimizer, and Mesa's software OpenGL each bring an LLVM of their own. The
-    process dies of a segmentation fault when triton's comes second.
+    Triton, which torch imports with its first optimizer, and Mesa's software OpenGL each bring an LLVM of their own.
+    The process dies of a segmentation fault when triton's comes second.
     """
     with contextlib.suppress(ImportError):
         importlib.import_module("triton")
