@@ -39,6 +39,6 @@ def export_policy(experiment: Experiment, checkpoint: Path, folder: Path) -> Non
     safetensors.torch.save_file(tensors, fresh / MODEL_FILE)
     (fresh / MODEL_FILE).chmod(0o644)
     (fresh / STATE_FILE).write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
-    kept = replace(experiment, runner=replace(experiment.runner, run_dir=""))
+    kept = replace(experiment, runner=replace(experiment.runner, run_dir="", initial_policy=""))
     (fresh / "config.yaml").write_text(yaml.safe_dump(plain(kept), sort_keys=False), encoding="utf-8")
     fresh.rename(folder)
