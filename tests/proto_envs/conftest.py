@@ -56,6 +56,24 @@ def make_env() -> Iterator[Callable[..., Any]]:
 
 
 @pytest.fixture
+def still() -> Callable[[Any], Tensor]:
+    """`still(env)`: actions of zero."""
+    return lambda env: torch.zeros(env.action_space.shape)
+
+
+@pytest.fixture
+def noisy() -> Callable[[Any, int], Tensor]:
+    """`noisy(env, step)`: actions that make robots fall in different ways."""
+    return lambda env, step: torch.rand(env.action_space.shape, generator=torch.Generator().manual_seed(step)) * 2 - 1
+
+
+@pytest.fixture
+def roll(noisy: Callable[[Any, int], Tensor]) -> Callable[..., list[Any]]:
+    """`roll(env, steps, first=0)`: what that many noisy steps return, the first drawn from seed `first`."""
+    return lambda env, steps, first=0: [env.step(noisy(env, first + k)) for k in range(steps)]
+
+
+@pytest.fixture
 def make_simulator() -> Iterator[Callable[..., MujocoSimulator]]:
     """`make_simulator(robot, num_envs, **settings)`."""
     made = []
