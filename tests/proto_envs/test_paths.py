@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +11,17 @@ from proto_envs.goals import PathGoal
 from proto_envs.tasks.path_follow import follow_path, misses, near_path, off_path, path_ahead, path_distance
 
 DT = 1 / 30
-SHAPE = PathShape(vertices=156, spacing=0.1)
+SHAPE = PathShape(
+    vertices=156,
+    spacing=0.1,
+    start_speed=1.5,
+    max_speed=5.0,
+    acceleration=1.0,
+    turn_rate=2.0,
+    sharp_turn_share=0.02,
+    start_turn=math.pi,
+    heights=(0.7, 1.5),
+)
 HEAD = 2
 
 
@@ -61,7 +72,7 @@ def test_paths_keep_to_their_numbers():
 
 
 def test_paths_can_begin_straight_on():
-    shape = PathShape(vertices=11, spacing=0.1, start_turn=0.0, turn_rate=0.0, sharp_turn_share=0.0)
+    shape = replace(SHAPE, vertices=11, start_turn=0.0, turn_rate=0.0, sharp_turn_share=0.0)
     heading = torch.tensor([0.3, -2.0])
     steps = draw_paths(shape, torch.zeros(2, 2), heading, generator())[..., :2].diff(dim=1)
     torch.testing.assert_close(

@@ -27,19 +27,19 @@ class PathShape:
     """on each path"""
     spacing: float
     """s between two vertices"""
-    start_speed: float = 1.5
+    start_speed: float
     """m/s, highest at the beginning; uniform from 0"""
-    max_speed: float = 5.0
+    max_speed: float
     """m/s"""
-    acceleration: float = 1.0
+    acceleration: float
     """m/s2, largest change of speed; uniform"""
-    turn_rate: float = 2.0
+    turn_rate: float
     """rad/s, fastest turn; uniform"""
-    sharp_turn_share: float = 0.02
+    sharp_turn_share: float
     """of the vertices at which the path turns by any angle at once"""
-    start_turn: float = math.pi
+    start_turn: float
     """rad, largest angle between where the robot faces and where the path begins to go; uniform"""
-    heights: tuple[float, float] = (0.7, 1.5)
+    heights: tuple[float, float]
     """m of the head over the ground, lowest and highest; uniform at the beginning"""
     vertical_speed: float = 0.5
     """m/s, fastest change of the height"""
