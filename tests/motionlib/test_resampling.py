@@ -90,7 +90,8 @@ def test_a_part_is_the_clip_at_those_times(start, end):
     assert end - 1 / motion.fps - 1e-6 < float(times[-1]) <= end + 1e-5
     positions, rotations = poses_at(motion, times)
     assert_same(part, replace(part, root_positions=positions, local_rotations=rotations), 1e-6)
-    assert part.loop == "none" and part.fps == motion.fps and part.labels == motion.labels
+    assert part.loop == (motion.loop if part is motion else "none")
+    assert part.fps == motion.fps and part.labels == motion.labels
 
 
 def test_parts_at_frames_hold_those_frames(make_motion):

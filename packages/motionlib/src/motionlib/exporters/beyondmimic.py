@@ -14,7 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from motionlib.files import complete_file
-from motionlib.importers.characters import breadth_first, moving_bodies, skeleton_of
+from motionlib.importers.characters import breadth_first, moving_bodies, required_skeleton
 from motionlib.motion import Motion, MotionError
 from motionlib.processing.frames import clip_frames
 from poselib.rotations import wxyz_from_xyzw
@@ -43,7 +43,7 @@ def write(motion: Motion, path: Path, *, skeleton: Skeleton | None = None, order
     """
     if order not in get_args(Order):
         raise MotionError(f"{path}: order must be one of {list(get_args(Order))}, found {order!r}")
-    robot = skeleton_of(motion, skeleton)
+    robot = required_skeleton(motion, skeleton)
     motion = replace(motion, loop="none").for_skeleton(robot)
     frames = clip_frames(motion, robot, height_fix="none")
     moving = moving_bodies(robot)

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 
 from motionlib.files import complete_file
-from motionlib.importers.characters import skeleton_by_names
-from motionlib.motion import Motion, MotionError
+from motionlib.importers.characters import required_skeleton
+from motionlib.motion import Motion
 from poselib.skeleton import Skeleton
 
 __all__ = ["FORMAT", "SUFFIX", "write"]
@@ -34,10 +34,7 @@ def write(motion: Motion, path: Path, *, skeleton: Skeleton | None = None) -> No
     Raises:
         MotionError: if the clip is of no known character; what a hinge cannot do is not written.
     """
-    if skeleton is None:
-        skeleton = skeleton_by_names(motion.body_names)
-    if skeleton is None:
-        raise MotionError(f"clip {motion.name!r}: {FORMAT} needs the skeleton of its bodies {list(motion.body_names)}")
+    skeleton = required_skeleton(motion, skeleton)
     motion = motion.for_skeleton(skeleton)
     dofs = skeleton.dofs_from_local_rotations(motion.local_rotations)
     rows = torch.cat([motion.root_positions, motion.local_rotations[:, 0], dofs], dim=1).numpy()

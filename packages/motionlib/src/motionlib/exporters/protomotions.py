@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from motionlib.files import complete_file
-from motionlib.importers.characters import skeleton_of
+from motionlib.importers.characters import required_skeleton
 from motionlib.motion import Motion
 from motionlib.processing.frames import clip_frames
 from poselib.skeleton import Skeleton
@@ -35,7 +35,7 @@ def write(motion: Motion, path: Path, *, skeleton: Skeleton | None = None) -> No
     Raises:
         MotionError: if the clip is of no known character, or does not fit the given one.
     """
-    character = skeleton_of(motion, skeleton)
+    character = required_skeleton(motion, skeleton)
     motion = replace(motion, loop="none").for_skeleton(character)
     frames = clip_frames(motion, character, height_fix="none")
     content: dict[str, torch.Tensor | float] = {

@@ -1,10 +1,10 @@
 """Motion files of other projects: one file per format, found by what the file holds, not by how it is called.
 
 To add a format, write `importers/<format>.py` and add it to `IMPORTERS`. It has `FORMAT`, `recognizes(head) -> bool`
-for the first 64 KiB of a file, and `read(path) -> Motion`. Where the head does not decide (archives), it also has
-`recognizes_file(path) -> bool`, asked only if the head fits. A format of many clips has
-`read_all(path) -> list[Motion]`. What a file does not say, `read` takes as keyword-only arguments with a default, named
-alike in all formats: `skeleton` (a built-in character's name or a `Skeleton`), `fps`.
+for the first 64 KiB of a file, and `read(path) -> Motion`, or `read_all(path) -> list[Motion]` where a file may hold
+many clips. Where the head does not decide (archives), it also has `recognizes_file(path) -> bool`, asked only if the
+head fits. What a file does not say, the reader takes as keyword-only arguments with a default, named alike in all
+formats: `skeleton` (a built-in character's name or a `Skeleton`), `fps`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import inspect
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import TypeVar
 
 from motionlib.importers import (
     amass,
@@ -62,7 +61,6 @@ IMPORTERS: tuple[ModuleType, ...] = (
 )
 
 _HEAD_BYTES = 65536
-_Result = TypeVar("_Result")
 
 
 def load(path: str | Path, **options: object) -> Motion:
@@ -76,8 +74,10 @@ def load(path: str | Path, **options: object) -> Motion:
         MotionError: if there is no such file, no importer recognizes it, it is damaged, it holds several clips, or the
             format has no such option.
     """
-    importer = importer_of(path)
-    return _guarded(importer, importer.read, Path(path), options)
+    motions = load_all(path, **options)
+    if len(motions) > 1:
+        raise MotionError(f"{path}: holds {len(motions)} clips; read them with motionlib.load_all")
+    return motions[0]
 
 
 def load_all(path: str | Path, **options: object) -> list[Motion]:
@@ -91,9 +91,8 @@ def load_all(path: str | Path, **options: object) -> list[Motion]:
         MotionError: as for `load`.
     """
     importer = importer_of(path)
-    if hasattr(importer, "read_all"):
-        return _guarded(importer, importer.read_all, Path(path), options)
-    return [_guarded(importer, importer.read, Path(path), options)]
+    result = _guarded(importer, Path(path), options)
+    return result if isinstance(result, list) else [result]
 
 
 def importer_of(path: str | Path) -> ModuleType:
@@ -118,18 +117,22 @@ def importer_of(path: str | Path) -> ModuleType:
 
 
 def options_of(importer: ModuleType) -> list[str]:
-    """What a format takes besides the file, in the order of its `read`."""
-    return [p.name for p in inspect.signature(importer.read).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    """What a format takes besides the file, in the order of its reader."""
+    return [p.name for p in inspect.signature(_reader(importer)).parameters.values() if p.kind is p.KEYWORD_ONLY]
 
 
-def _guarded(importer: ModuleType, reader: Callable[..., _Result], path: Path, options: dict[str, object]) -> _Result:
-    """What `reader` makes of the file; whatever a damaged file makes it stumble over becomes a `MotionError`."""
+def _reader(importer: ModuleType) -> Callable[..., Motion | list[Motion]]:
+    return importer.read_all if hasattr(importer, "read_all") else importer.read
+
+
+def _guarded(importer: ModuleType, path: Path, options: dict[str, object]) -> Motion | list[Motion]:
+    """What the importer makes of the file; whatever a damaged file makes it stumble over becomes a `MotionError`."""
     valid = options_of(importer)
     if unknown := sorted(set(options) - set(valid)):
         takes = f"takes the options {valid}" if valid else "takes none"
         raise MotionError(f"{path}: no option {unknown} for {importer.FORMAT}, which {takes}")
     try:
-        return reader(path, **options)
+        return _reader(importer)(path, **options)
     except MotionError as error:
         if str(path) in str(error):
             raise

@@ -8,7 +8,7 @@ from motionlib.motion import Motion, MotionError
 from poselib import models
 from poselib.skeleton import Skeleton
 
-__all__ = ["breadth_first", "moving_bodies", "skeleton_by_counts", "skeleton_by_names", "skeleton_of"]
+__all__ = ["breadth_first", "moving_bodies", "required_skeleton", "skeleton_by_counts"]
 
 
 def skeleton_by_counts(
@@ -44,29 +44,26 @@ def skeleton_by_counts(
     return min(found, key=lambda s: s.num_bodies)  # of those that differ in fixed bodies alone, the plainest
 
 
-def skeleton_by_names(names: tuple[str, ...]) -> Skeleton | None:
-    """The built-in character with just these bodies, if there is one."""
-    return next((s for s in map(models.skeleton, models.MODELS) if set(s.body_names) == set(names)), None)
-
-
 def moving_bodies(skeleton: Skeleton) -> list[int]:
     """The root and the bodies with a joint, which simulators keep when they merge fixed bodies with their parents."""
     return [b for b, joint in enumerate(skeleton.joints) if b == 0 or joint.kind != "fixed"]
 
 
-def skeleton_of(motion: Motion, given: Skeleton | None) -> Skeleton:
+def required_skeleton(motion: Motion, given: Skeleton | None) -> Skeleton:
     """The skeleton of a clip: the given one, or the built-in one with the same bodies.
 
     Raises:
         MotionError: if none is given and no built-in character has the clip's bodies.
     """
-    skeleton = given or skeleton_by_names(motion.body_names)
-    if skeleton is None:
+    if given is not None:
+        return given
+    character = models.character_of(motion.body_names)
+    if character is None:
         raise MotionError(
             f"clip {motion.name!r}: its {len(motion.body_names)} bodies ({', '.join(motion.body_names[:3])}, ...) are "
             f"those of no built-in character ({', '.join(models.MODELS)}); pass skeleton=, or retarget it to one"
         )
-    return skeleton
+    return models.skeleton(character)
 
 
 def breadth_first(skeleton: Skeleton) -> list[int]:

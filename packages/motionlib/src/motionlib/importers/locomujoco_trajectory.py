@@ -19,7 +19,7 @@ from motionlib.motion import Motion, MotionError
 from poselib.rotations import quat_normalize, xyzw_from_wxyz
 from poselib.skeleton import Skeleton
 
-__all__ = ["FORMAT", "read", "read_all", "recognizes", "recognizes_file"]
+__all__ = ["FORMAT", "read_all", "recognizes", "recognizes_file"]
 
 FORMAT = "LocoMuJoCo trajectory .npz"
 
@@ -36,22 +36,6 @@ def recognizes(head: bytes) -> bool:
 def recognizes_file(path: Path) -> bool:
     """Coordinates with the names and types of joints."""
     return set(_KEYS) <= array_names(path)
-
-
-def read(path: Path, *, skeleton: str | Skeleton | None = None) -> Motion:
-    """Read the trajectory of a file that holds just one.
-
-    Args:
-        path: the file.
-        skeleton: as for `read_all`.
-
-    Raises:
-        MotionError: as `read_all`, and if the file holds several.
-    """
-    motions = read_all(path, skeleton=skeleton)
-    if len(motions) > 1:
-        raise MotionError(f"{path}: holds {len(motions)} clips; read them with motionlib.load_all")
-    return motions[0]
 
 
 def read_all(path: Path, *, skeleton: str | Skeleton | None = None) -> list[Motion]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from operator import itemgetter
 from pathlib import Path
 
-from motionlib.motion import Motion, MotionError
+from motionlib.motion import Motion
 from poselib.rotations import quat_normalize
 
-__all__ = ["FORMAT", "read", "read_all", "recognizes"]
+__all__ = ["FORMAT", "read_all", "recognizes"]
 
 FORMAT = "motionlib packed .safetensors"
 
@@ -20,18 +20,6 @@ _LARGEST_HEADER = 100 << 20
 def recognizes(head: bytes) -> bool:
     """A header of safetensors that names our format."""
     return head[8:9] == b"{" and int.from_bytes(head[:8], "little") < _LARGEST_HEADER and _MARK in head
-
-
-def read(path: Path) -> Motion:
-    """Read the clip of a library that holds just one.
-
-    Raises:
-        MotionError: if it holds several.
-    """
-    motions = read_all(path)
-    if len(motions) > 1:
-        raise MotionError(f"{path}: holds {len(motions)} clips; read them with motionlib.load_all")
-    return motions[0]
 
 
 def read_all(path: Path) -> list[Motion]:

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from motionlib.importers.characters import skeleton_by_names
 from motionlib.importers.pickles import read_pickle
 from motionlib.motion import Motion, MotionError
+from poselib import models
 from poselib.rotations import quat_conjugate, quat_multiply, quat_normalize
 
 __all__ = ["FORMAT", "motion_from_skeleton_motion", "read", "recognizes"]
@@ -99,8 +99,9 @@ def _against_parents(world: Tensor, parents: tuple[int, ...]) -> Tensor:
 
 def _without_rest(names: tuple[str, ...], rotations: Tensor) -> Tensor:
     """PoseLib's trees have no rest rotations: those of a built-in character that has some are taken off the joints."""
-    skeleton = skeleton_by_names(names)
-    if skeleton is None:
+    character = models.character_of(names)
+    if character is None:
         return rotations
+    skeleton = models.skeleton(character)
     rest = skeleton.rest_rotations[[skeleton.body_names.index(name) for name in names]].to(rotations)
     return torch.cat([rotations[:, :1], quat_multiply(quat_conjugate(rest[1:]), rotations[:, 1:])], dim=1)

@@ -18,7 +18,7 @@ from motionlib.importers.world_poses import clip_from_world_poses
 from motionlib.motion import Motion, MotionError
 from poselib.skeleton import Skeleton
 
-__all__ = ["FORMAT", "read", "read_all", "recognizes", "recognizes_file"]
+__all__ = ["FORMAT", "read_all", "recognizes", "recognizes_file"]
 
 FORMAT = "ProtoMotions packaged .pt"
 
@@ -34,22 +34,6 @@ def recognizes_file(path: Path) -> bool:
     """A torch archive of clips one after the other."""
     description = torch_description(path)
     return b"gts" in description and b"length_starts" in description
-
-
-def read(path: Path, *, skeleton: str | Skeleton | None = None) -> Motion:
-    """Read the clip of a file that holds just one.
-
-    Args:
-        path: the file.
-        skeleton: as for `read_all`.
-
-    Raises:
-        MotionError: as `read_all`, and if the file holds several clips.
-    """
-    motions = read_all(path, skeleton=skeleton)
-    if len(motions) > 1:
-        raise MotionError(f"{path}: holds {len(motions)} clips; read them with motionlib.load_all")
-    return motions[0]
 
 
 def read_all(path: Path, *, skeleton: str | Skeleton | None = None) -> list[Motion]:

@@ -54,8 +54,7 @@ class RetargetReport:
 
 def character_of(motion: Motion) -> str | None:
     """The built-in character whose bodies a clip has; None if there is none."""
-    names = set(motion.body_names)
-    return next((name for name in sorted(models.MODELS) if set(models.skeleton(name).body_names) == names), None)
+    return models.character_of(motion.body_names)
 
 
 def skeleton_of(motion: Motion) -> Skeleton:

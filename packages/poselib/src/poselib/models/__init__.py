@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Collection
 from functools import cache
 
 from poselib.ground import CollisionPoints
@@ -10,7 +11,7 @@ from poselib.models import amp, amp36, g1, h1, smpl, smplx, sword_shield
 from poselib.models.description import CharacterModel
 from poselib.skeleton import Skeleton
 
-__all__ = ["MODELS", "CharacterModel", "character_model", "collision_points", "skeleton"]
+__all__ = ["MODELS", "CharacterModel", "character_model", "character_of", "collision_points", "skeleton"]
 
 MODELS: dict[str, CharacterModel] = {
     model.name: model
@@ -38,6 +39,12 @@ def character_model(name: str) -> CharacterModel:
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise KeyError(f"no built-in character {name!r}; there are {sorted(MODELS)}{hint}")
     return MODELS[name]
+
+
+def character_of(body_names: Collection[str]) -> str | None:
+    """The built-in character with just these bodies, the first of those that share them; None if there is none."""
+    names = set(body_names)
+    return next((name for name in MODELS if set(skeleton(name).body_names) == names), None)
 
 
 @cache
