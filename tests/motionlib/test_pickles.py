@@ -170,7 +170,12 @@ def test_what_is_referred_to_many_times_is_turned_once():
     doubled: list = []
     for _ in range(60):  # 2^60 leaves, were each reference followed
         doubled = [doubled, doubled]
-    read_pickle(pickle.dumps(doubled), Path("x"))
+    found = read_pickle(pickle.dumps(doubled), Path("x"))
+    for _ in range(60):
+        first, second = found
+        assert first is second
+        found = first
+    assert found == []
 
 
 def test_arrays_that_lie_about_their_size_are_errors():

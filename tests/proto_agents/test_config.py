@@ -20,8 +20,9 @@ def overlay(tmp_path, text, name="mine.yaml"):
 
 
 @pytest.mark.parametrize("path", sorted(config_root().rglob("*.yaml")), ids=lambda path: path.stem)
-def test_shipped_overlays_are_valid(path):
-    load_experiment([str(path)])
+def test_shipped_overlays_are_valid_and_all_they_say_counts(path):
+    said, experiment = load_yaml(path.read_text(), path.name), plain(load_experiment([str(path)]))
+    assert said and merge(experiment, said) == experiment
 
 
 @pytest.mark.parametrize("path", sorted((config_root() / "exp").glob("*.yaml")), ids=lambda path: path.stem)

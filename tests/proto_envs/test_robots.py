@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from poselib import models
 from proto_envs.registration import ROBOTS_OF_TASK
 from proto_envs.robots import ROBOTS, Drive, get_robot
 from proto_envs.simulators import SimulationSettings
@@ -59,31 +60,15 @@ def test_an_unknown_robot_lists_the_known_ones():
         get_robot("smlp")
 
 
-@pytest.mark.parametrize(("name", "mass"), [("AMP", 45.0), ("SMPL", 70.0)])
-def test_masses_are_those_of_a_person(name, mass):
-    model = compiled(get_robot(name))
-    assert model.body_mass.sum() == pytest.approx(mass, rel=0.25)
-    assert (model.body_mass[1:] > 0.05).all()
-
-
-SIZES = {  # bodies, degrees of freedom, kg
-    "AMP": (15, 28, 49.457),
-    "AMP36": (15, 36, 49.457),
-    "SMPL": (24, 69, 63.314),
-    "SMPLX": (52, 153, 73.568),
-    "SwordShield": (17, 31, 52.279),
-    "H1": (20, 19, 51.437),
-    "H1Hands": (22, 19, 51.437),
-    "G1": (33, 29, 33.341),
-}
-
-
 @pytest.mark.parametrize("name", ROBOTS)
-def test_what_is_simulated_weighs_what_the_tables_say(name):
+def test_what_is_simulated_weighs_what_the_character_weighs(name):
+    """`tests/poselib/test_models.py` holds the characters against published tables."""
     robot = get_robot(name)
-    assert (robot.skeleton.num_bodies, robot.skeleton.num_dofs, compiled(robot).body_mass.sum()) == pytest.approx(
-        SIZES[name], rel=1e-3
-    )
+    simulated, character = compiled(robot), models.character_model(robot.model).spec().compile()
+    assert simulated.nv == 6 + models.skeleton(robot.model).num_dofs
+    for body in models.skeleton(robot.model).body_names:
+        assert simulated.body(body).mass == pytest.approx(character.body(body).mass, rel=1e-6), body
+    assert simulated.body_mass.sum() == pytest.approx(character.body_mass.sum(), rel=1e-6)
 
 
 def test_g1_has_the_drives_of_beyondmimic():

@@ -1,4 +1,5 @@
 import math
+import weakref
 
 import mujoco
 import numpy as np
@@ -249,7 +250,9 @@ def test_a_divergence_is_logged_and_writes_no_file(amp, make_simulator, tmp_path
     assert capfd.readouterr() == ("", "")
 
 
-def test_closing_twice_is_allowed(amp):
+def test_closing_frees_the_engine_and_may_be_repeated(amp):
     simulator = MujocoSimulator(amp, 1, SimulationSettings(threads=1))
+    batch = weakref.ref(simulator.batch)
     simulator.close()
+    assert batch() is None
     simulator.close()
