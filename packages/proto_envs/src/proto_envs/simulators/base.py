@@ -67,6 +67,7 @@ class Capabilities:
     """names that `set_params` takes"""
     contact_forces: bool = False
     apply_force: bool = False
+    """robots can be pushed, by `apply_force` and `add_velocity`"""
     props: bool = False
     """loose bodies can stand beside the robots"""
     deterministic: bool = False
@@ -109,7 +110,26 @@ class Simulator(Protocol):
         """(N,) bool: the last step left numbers that are not finite or that the engine warned about."""
 
     def set_params(self, name: str, ids: Tensor | None, values: Tensor) -> None:
-        """Change a physical parameter, such as "gravity" (n,) m/s2 or "friction" (n,)."""
+        """Change a physical parameter of environments `ids`, one of `capabilities.parameters`.
+
+        It holds until it is set again, through resets, and is part of `state_dict`. Factors and offsets are against
+        the model; (n,) values hold for all bodies or degrees of freedom alike.
+
+        Args:
+            name: "gravity" (n, 3) m/s2, or (n,) along z; "friction" (n,) factor of every surface's; "mass" (n,) or
+                (n, B) factor, inertia goes along; "com_offset" (n, B, 3) m in the bodies' frames; "stiffness",
+                "damping" and "armature" (n,) or (n, D) factors; "joint_friction" (n,) or (n, D) N m, added to the
+                model's. Those of a ball's three degrees of freedom act along the axes of its body.
+            ids: (n,); None for all.
+            values: shaped as `name` says.
+        """
+
+    @property
+    def parameters(self) -> Mapping[str, Tensor]:
+        """What `set_params` has set, by name: (N, ...) with every axis that the name says."""
+
+    def add_velocity(self, linear: Tensor, angular: Tensor) -> None:
+        """Change the velocity of whole robots by (N, 3) m/s and rad/s, world; their joints keep theirs."""
 
     def apply_force(self, body: int, force: Tensor) -> None:
         """Push a body with a world force (N, 3) in N during the next control step."""

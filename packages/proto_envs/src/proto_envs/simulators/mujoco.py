@@ -26,6 +26,7 @@ from proto_envs.context import ObjectState, ResetState, RobotState
 from proto_envs.robots import Robot
 from proto_envs.simulators.base import Capabilities, SimulationSettings, UnsupportedError
 from proto_envs.simulators.mjcf import JointLayout, physics_spec
+from proto_envs.simulators.parameters import BatchParameters
 from proto_envs.simulators.props import PropLayout
 
 __all__ = ["MujocoSimulator", "cpu_count"]
@@ -75,15 +76,6 @@ class MujocoSimulator:
         self.device = torch.device("cpu")
         self.dt = 1.0 / settings.control_hz
         self.terrain = settings.terrain
-        self.capabilities = Capabilities(
-            name="mujoco",
-            parameters=frozenset({"gravity", "friction", "mass"}),
-            contact_forces=settings.contact_forces,
-            apply_force=True,
-            props=True,
-            deterministic=True,
-            state_dict=True,
-        )
         if mujoco.get_mju_user_warning() is None:
             # MuJoCo's own way is to print and to write MUJOCO_LOG.TXT into the working folder.
             mujoco.set_mju_user_warning(_log_warning)
@@ -92,6 +84,16 @@ class MujocoSimulator:
         self._skeleton = robot.skeleton
         self.substeps = settings.substeps
         self._layout = layout = JointLayout.of(robot, self.model)
+        self._parameters = BatchParameters(self.batch, layout)
+        self.capabilities = Capabilities(
+            name="mujoco",
+            parameters=self._parameters.names,
+            contact_forces=settings.contact_forces,
+            apply_force=True,
+            props=True,
+            deterministic=True,
+            state_dict=True,
+        )
         self._props = PropLayout.of(settings.props, self.model)
         self._bind_fields()
         axes = [robot.skeleton.joints[b].axes for b in layout.ball_bodies]
@@ -126,6 +128,7 @@ class MujocoSimulator:
 
     def step(self, targets: Tensor) -> None:
         """Simulate one control step towards joint targets (N, D) rad."""
+        self._parameters.settle()
         self._ctrl.copy_(self._controls(targets))
         self.batch.step(nstep=self.substeps)
         self._keep_forces()
@@ -142,6 +145,7 @@ class MujocoSimulator:
 
         Contacts have no part in them, so the pass leaves out collisions and constraints, half of its cost.
         """
+        self._parameters.settle()
         flags = self._disable_flags
         flags |= _NO_CONTACTS
         self.batch.forward(index, stage=_STAGE_VEL)
@@ -281,20 +285,19 @@ class MujocoSimulator:
         self._pushes[ids] = 0.0
 
     def set_params(self, name: str, ids: Tensor | None, values: Tensor) -> None:
-        """Change "gravity" (n,) m/s2 along z, sliding "friction" (n,), or "mass" (n,) as a factor of the model's."""
-        if name not in self.capabilities.parameters:
-            known = sorted(self.capabilities.parameters)
-            raise UnsupportedError(f"engine mujoco cannot set {name!r}; it can set {known}")
-        rows = slice(None) if ids is None else ids.numpy()
-        column = values.double().numpy()[:, None]
-        if name == "gravity":
-            self.batch.expand("opt.gravity")[rows, 2] = column[:, 0]
-        elif name == "friction":
-            self.batch.expand("geom_friction")[rows, :, 0] = column
-        else:
-            self.batch.expand("body_mass")[rows] = self.model.body_mass * column
-            self.batch.expand("body_inertia")[rows] = self.model.body_inertia * column[..., None]
-            self.batch.set_const(rows if ids is not None else None)
+        """Change a physical parameter; which there are says `Simulator.set_params`."""
+        self._parameters.set(name, ids, values)
+
+    @property
+    def parameters(self) -> Mapping[str, Tensor]:
+        """What `set_params` has set, (N, ...) by name."""
+        return self._parameters.values
+
+    def add_velocity(self, linear: Tensor, angular: Tensor) -> None:
+        """Change the velocity of whole robots by (N, 3) m/s and rad/s, world; their joints keep theirs."""
+        root = xyzw_from_wxyz(self._qpos[:, 3:7])
+        self._qvel[:, :3] += linear.double()
+        self._qvel[:, 3:6] += quat_apply_inverse(root, angular.double())
 
     def apply_force(self, body: int, force: Tensor) -> None:
         """Push a body with a world force (N, 3) in N during the next control step."""
@@ -308,14 +311,17 @@ class MujocoSimulator:
         return self._qpos[index].numpy().copy()
 
     def state_dict(self) -> dict[str, Tensor]:
-        """MuJoCo's integration state of every environment, which is all that the next step depends on."""
-        return {"state": torch.from_numpy(self.batch.state.copy())}
+        """MuJoCo's integration state of every environment and the parameters that were set; no more is needed."""
+        parameters = {f"parameter.{name}": value for name, value in self._parameters.state_dict().items()}
+        return {"state": torch.from_numpy(self.batch.state.copy()), **parameters}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Restore `state_dict`; derived quantities are computed anew from it."""
         rows = state["state"]
         if tuple(rows.shape) != self.batch.state.shape:
             raise ValueError(f"simulation state: want shape {self.batch.state.shape}, got {tuple(rows.shape)}")
+        prefix = "parameter."
+        self._parameters.load_state_dict({k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)})
         self.batch.state[:] = rows.numpy()
         self._refresh()
         self._seen_warnings = self._count_warnings()
@@ -324,4 +330,5 @@ class MujocoSimulator:
 
     def close(self) -> None:
         """Drop the batch with its threads; closing again does nothing."""
+        self.__dict__.pop("_parameters", None)
         self.__dict__.pop("batch", None)

@@ -1,0 +1,136 @@
+"""Physical parameters of each environment by itself, for engines on `mujoco.batch`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import mujoco
+import numpy as np
+import torch
+from mujoco.batch import Batch
+from torch import Tensor
+
+from proto_envs.simulators.base import UnsupportedError
+from proto_envs.simulators.mjcf import JointLayout
+
+__all__ = ["BatchParameters"]
+
+_SAME = mujoco.mjtSameFrame
+
+
+class BatchParameters:
+    """What `set_params` has set, and how MuJoCo is told of it.
+
+    Values replace those of the model; they are always meant against the model as it was compiled, so that setting a
+    parameter twice is setting it once. MuJoCo's derived constants (inertias seen by constraints, subtree masses) are
+    computed anew by `settle`, once for all changes since the last time.
+    """
+
+    def __init__(self, batch: Batch, layout: JointLayout) -> None:
+        """Take the parameters of a compiled `physics_spec`, none of which is set yet."""
+        n, bodies, dofs = batch.nsim, layout.bodies.stop - layout.bodies.start, len(layout.dof_qvel)
+        self._batch, self._layout, self._dofs = batch, layout, dofs
+        self._neutral = {
+            "gravity": torch.tensor(batch.model.opt.gravity).float().repeat(n, 1),
+            "friction": torch.ones(n),
+            "mass": torch.ones(n, bodies),
+            "com_offset": torch.zeros(n, bodies, 3),
+            "stiffness": torch.ones(n, dofs),
+            "damping": torch.ones(n, dofs),
+            "armature": torch.ones(n, dofs),
+            "joint_friction": torch.zeros(n, dofs),
+        }
+        """values that change nothing"""
+        self.values: dict[str, Tensor] = {}
+        """those that were set, by name, of all environments"""
+        self._stale = np.zeros(n, dtype=bool)
+        """environments whose derived constants are out of date"""
+
+    @property
+    def names(self) -> frozenset[str]:
+        """What can be set."""
+        return frozenset(self._neutral)
+
+    def set(self, name: str, ids: Tensor | None, values: Tensor) -> None:
+        """Change a parameter; names, shapes and units are those of `Simulator.set_params`.
+
+        Raises:
+            UnsupportedError: for an unknown name, with the known ones.
+            ValueError: for values of a shape that the parameter does not have.
+        """
+        if name not in self._neutral:
+            raise UnsupportedError(f"engine mujoco cannot set {name!r}; it can set {sorted(self._neutral)}")
+        held = self.values.setdefault(name, self._neutral[name].clone())
+        count = len(held) if ids is None else len(ids)
+        wanted = (count, *held.shape[1:])
+        if name == "gravity" and values.dim() == 1:
+            values = torch.nn.functional.pad(values.unsqueeze(-1), (2, 0))
+        elif name != "com_offset" and values.dim() == 1:
+            values = values.view(-1, *[1] * (held.dim() - 1)).expand(-1, *held.shape[1:])
+        if tuple(values.shape) != wanted:
+            raise ValueError(f"parameter {name!r}: want shape {wanted}, got {tuple(values.shape)}")
+        rows = slice(None) if ids is None else ids
+        held[rows] = values.float()
+        self._apply(name, slice(None) if ids is None else ids.numpy(), held[rows].double().numpy())
+
+    def _apply(self, name: str, rows: np.ndarray | slice, values: np.ndarray) -> None:
+        model, bodies, qvel = self._batch.model, self._layout.bodies, self._layout.dof_qvel
+        expand = self._batch.expand
+        match name:
+            case "gravity":
+                expand("opt.gravity")[rows] = values
+            case "friction":
+                expand("geom_friction")[rows, :, 0] = model.geom_friction[:, 0] * values[:, None]
+            case "mass":
+                expand("body_mass")[rows, bodies] = model.body_mass[bodies] * values
+                expand("body_inertia")[rows, bodies] = model.body_inertia[bodies] * values[..., None]
+                self._stale[rows] = True
+            case "com_offset":
+                self._loosen_frames()
+                expand("body_ipos")[rows, bodies] = model.body_ipos[bodies] + values
+                self._stale[rows] = True
+            case "stiffness":
+                stiffness = model.actuator_gainprm[: self._dofs, 0] * values
+                expand("actuator_gainprm")[rows, : self._dofs, 0] = stiffness
+                expand("actuator_biasprm")[rows, : self._dofs, 1] = -stiffness
+            case "damping":
+                _columns(expand("dof_damping"), rows, qvel, model.dof_damping[qvel] * values)
+            case "armature":
+                _columns(expand("dof_armature"), rows, qvel, model.dof_armature[qvel] * values)
+                self._stale[rows] = True
+            case "joint_friction":
+                _columns(expand("dof_frictionloss"), rows, qvel, model.dof_frictionloss[qvel] + values)
+
+    def _loosen_frames(self) -> None:
+        """Make MuJoCo compute where centres of mass are.
+
+        The compiler notes which frames fall together and the engine then copies one for the other: without this, a
+        moved centre of mass would stay where it was, or take geoms along.
+        """
+        body, geom = self._batch.expand("body_sameframe"), self._batch.expand("geom_sameframe")
+        body[body == int(_SAME.mjSAMEFRAME_BODY)] = int(_SAME.mjSAMEFRAME_BODYROT)
+        geom[geom == int(_SAME.mjSAMEFRAME_INERTIA)] = int(_SAME.mjSAMEFRAME_INERTIAROT)
+
+    def settle(self) -> None:
+        """Bring derived constants up to date; to be called before physics is computed."""
+        if self._stale.any():
+            self._batch.set_const(np.flatnonzero(self._stale))
+            self._stale[:] = False
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What was set."""
+        return dict(self.values)
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Restore `state_dict`; what was set here but not there goes back to the model's own."""
+        for name in self.values.keys() - state.keys():
+            self.set(name, None, self._neutral[name])
+            del self.values[name]
+        for name, values in state.items():
+            self.set(name, None, values)
+
+
+def _columns(field: np.ndarray, rows: np.ndarray | slice, columns: np.ndarray, values: np.ndarray) -> None:
+    """field[rows, columns] = values, (n, len(columns))."""
+    index = np.arange(len(field))[rows]
+    field[index[:, None], columns] = values
