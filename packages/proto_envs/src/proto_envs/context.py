@@ -17,11 +17,11 @@ from torch import Tensor
 
 from motionlib import BodyState
 from poselib.rotations import heading_angle
-from proto_envs.goals import JumpGoal, PathGoal, ReachGoal, SteeringGoal
+from proto_envs.goals import JumpGoal, PathGoal, ReachGoal, SparseGoal, SteeringGoal
 from proto_envs.robots import Robot
 from proto_envs.terrain import FLAT, Terrain
 
-__all__ = ["Context", "ObjectState", "ResetState", "RobotState", "TrackingError", "given"]
+__all__ = ["Context", "ObjectState", "PastStates", "ResetState", "RobotState", "TrackingError", "given"]
 
 _Part = TypeVar("_Part")
 
@@ -108,6 +108,26 @@ class ObjectState:
 
 
 @dataclass(frozen=True)
+class PastStates:
+    """Where the bodies were at H moments before now, the latest first."""
+
+    body_positions: Tensor
+    """(N, H, B, 3) m"""
+    body_rotations: Tensor
+    """(N, H, B, 4)"""
+    body_velocities: Tensor
+    """(N, H, B, 3) m/s"""
+    body_angular_velocities: Tensor
+    """(N, H, B, 3) rad/s"""
+    ground_height: Tensor
+    """(N, H) m under the root then"""
+    ages: Tensor
+    """(H,) s before now"""
+    known: Tensor
+    """(N, H) bool, false before the beginning of an episode or of the clip that it began in"""
+
+
+@dataclass(frozen=True)
 class TrackingError:
     """How far the robot is from its reference, body by body. Everything is computed once, when first asked for."""
 
@@ -172,6 +192,8 @@ class Context:
     path: PathGoal | None = None
     reach: ReachGoal | None = None
     jump: JumpGoal | None = None
+    sparse: SparseGoal | None = None
+    past: PastStates | None = None
 
     @property
     def reference(self) -> BodyState:

@@ -274,6 +274,26 @@ class MotionReference(Control):
         parts = [field.split(len(clips)) for field in vars(state).values()]
         return [BodyState(*fields) for fields in zip(*parts, strict=True)]
 
+    def ahead(self, steps: Tensor, ids: Tensor | None = None) -> BodyState:
+        """The reference at other moments than the usual ones, in the world.
+
+        Args:
+            steps: (n, K) control steps from now, of all environments or of `ids`.
+            ids: (n,); None for all.
+
+        Returns:
+            (n, K, ...) in each field.
+        """
+        clips, times = (part if ids is None else part[ids] for part in (self.clips, self.times))
+        moments = times.unsqueeze(1) + steps * self.dt
+        state = self.library.get_body_state(clips.repeat_interleave(steps.shape[1]), moments.flatten())
+        return self._on_ground(state.map(lambda field: field.unflatten(0, tuple(steps.shape))), ids)
+
+    def remaining(self) -> Tensor:
+        """(N,) long, control steps until `finished`; 2³⁰ where the clip repeats."""
+        left = (self.library.durations[self.clips] - self.times) / self.dt - 0.5
+        return left.ceil().long().clamp_min(0).masked_fill(self.library.loops[self.clips], 2**30)
+
     def _renew(self, ids: Tensor) -> BodyState:
         """Look up what `ids` see after a reset; returns their reference now."""
         fresh = self._look(self._moments, ids)
