@@ -14,6 +14,7 @@ from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
 from motionlib import MotionLib
+from proto_envs.border import Border
 from proto_envs.components.control import Ghost
 from proto_envs.components.terms import any_failure, measure, observe, total_reward
 from proto_envs.context import Context, RobotState
@@ -68,7 +69,7 @@ class ProtoVectorEnv(VectorEnv):
         self.components = task.components(setup)
         self.generator = torch.Generator(device=self.device)
         self.generator.seed()
-        self._grouped, self._output = observation == "groups", output
+        self._border = Border(self.num_envs, robot.skeleton.num_dofs, self.device, observation, output)
         self._renderer: SceneRenderer | None = None
         self._started = False
         self._allocate()
@@ -89,7 +90,8 @@ class ProtoVectorEnv(VectorEnv):
         boxes: dict[str, spaces.Space[Any]] = {
             name: spaces.Box(-np.inf, np.inf, (part.shape[1],), np.float32) for name, part in groups.items()
         }
-        self.single_observation_space = spaces.Dict(boxes) if self._grouped else boxes["policy"]
+        grouped = self._border.observation == "groups"
+        self.single_observation_space = spaces.Dict(boxes) if grouped else boxes["policy"]
         self.single_action_space = spaces.Box(-1.0, 1.0, (self.robot.skeleton.num_dofs,), np.float32)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
@@ -114,7 +116,7 @@ class ProtoVectorEnv(VectorEnv):
                 self.generator.manual_seed(seed)
             self._reset(self._reset_ids(options or {}))
             observation = _blanked(self._observe(self._context(None)), self.simulator.unstable())
-            return self._present(observation), {}
+            return self._border.out(self._border.view(observation)), {}
 
     def step(self, actions: Any) -> tuple[Observation, Any, Any, Any, dict[str, Any]]:  # noqa: ANN401
         """Advance every environment by one control step.
@@ -136,7 +138,7 @@ class ProtoVectorEnv(VectorEnv):
         if not self._started:
             raise ResetNeeded("step was called before reset")
         with torch.inference_mode(False), torch.no_grad():
-            return self._step(self._checked(actions))
+            return self._step(self._border.actions(actions))
 
     def _step(self, actions: Tensor) -> tuple[Observation, Any, Any, Any, dict[str, Any]]:
         waiting = self._done.clone() if self.autoreset_mode is AutoresetMode.NEXT_STEP else None
@@ -169,8 +171,8 @@ class ProtoVectorEnv(VectorEnv):
             observation = self._merge(observation, ids)
         if self._done.any():
             observation = self._end_episodes(observation, info, terminated)
-        result = (reward, terminated, truncated)
-        return (self._present(observation), *(self._out(x) for x in result), self._out(info))
+        out = self._border.out
+        return out(self._border.view(observation)), out(reward), out(terminated), out(truncated), out(info)
 
     def _outcome(self, context: Context) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
         """Reward, terminated, truncated and metrics of the step just made."""
@@ -199,7 +201,7 @@ class ProtoVectorEnv(VectorEnv):
             control.episode_ended(ids, failed[ids])
         if self.autoreset_mode is not AutoresetMode.SAME_STEP:
             return observation
-        info["final_obs"] = observation if self._grouped else observation["policy"]
+        info["final_obs"] = self._border.view(observation)
         info["_final_obs"] = done.clone()
         self._reset(ids)
         return self._merge(observation, ids)
@@ -254,18 +256,10 @@ class ProtoVectorEnv(VectorEnv):
                 self.simulator.set_objects(ids, objects)
 
     def _reset_ids(self, options: Mapping[str, Any]) -> Tensor:
-        unknown = set(options) - {"reset_mask"}
-        if unknown:
-            raise ValueError(f"reset options {sorted(unknown)} are unknown; there is only 'reset_mask'")
-        mask = options.get("reset_mask")
+        mask = self._border.reset_mask(options)
         if mask is None:
             self._done.zero_()
             return self._all
-        mask = torch.as_tensor(mask, device=self.device)
-        if mask.dtype != torch.bool or mask.shape != (self.num_envs,) or not mask.any():
-            raise ValueError(
-                f"reset_mask: want ({self.num_envs},) bool with at least one true, got {tuple(mask.shape)} {mask.dtype}"
-            )
         self._done &= ~mask
         return mask.nonzero().squeeze(-1)
 
@@ -297,7 +291,7 @@ class ProtoVectorEnv(VectorEnv):
 
     def _observe(self, context: Context) -> dict[str, Tensor]:
         groups = self.components.observations
-        names = groups if self._grouped else ("policy",)
+        names = groups if self._border.observation == "groups" else ("policy",)
         return {name: observe(groups[name], context) for name in names}
 
     def _merge(self, observation: dict[str, Tensor], ids: Tensor) -> dict[str, Tensor]:
@@ -310,28 +304,6 @@ class ProtoVectorEnv(VectorEnv):
     def _require_open(self) -> None:
         if self.closed:
             raise ClosedEnvironmentError("this environment is closed: make a new one")
-
-    def _checked(self, actions: Any) -> Tensor:  # noqa: ANN401
-        tensor = torch.as_tensor(actions, dtype=torch.float32, device=self.device)
-        want = (self.num_envs, self.robot.skeleton.num_dofs)
-        if tuple(tensor.shape) != want:
-            raise ValueError(
-                f"actions: want shape {want} (environments, degrees of freedom), got {tuple(tensor.shape)}"
-            )
-        if self.device.type == "cpu" and not torch.isfinite(tensor).all():
-            bad = (~torch.isfinite(tensor).all(-1)).nonzero().flatten().tolist()
-            raise ValueError(f"actions of environments {bad[:8]} are NaN or infinite; want numbers in [-1, 1]")
-        return tensor
-
-    def _present(self, observation: dict[str, Tensor]) -> Observation:
-        return self._out(observation if self._grouped else observation["policy"])
-
-    def _out(self, value: Any) -> Any:  # noqa: ANN401
-        if self._output == "torch":
-            return value
-        if isinstance(value, dict):
-            return {key: self._out(part) for key, part in value.items()}
-        return value.cpu().numpy() if isinstance(value, Tensor) else value
 
     @property
     def clip_names(self) -> tuple[str, ...]:
@@ -353,7 +325,7 @@ class ProtoVectorEnv(VectorEnv):
         """
         if self.components.sample_style is None:
             raise RuntimeError(f"task {type(self.task).__name__} has no motions to draw style from: pass motions=...")
-        return self._out(self.components.sample_style(count, generator or self.generator))
+        return self._border.out(self.components.sample_style(count, generator or self.generator))
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:  # noqa: ANN401
         """The attribute or method result `name`, once per environment (gymnasium's Sync and Async API).
