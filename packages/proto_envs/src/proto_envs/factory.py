@@ -13,8 +13,10 @@ from typing import Any, Literal
 from gymnasium.vector import AutoresetMode
 
 from proto_envs.motions import Motions, load_motions, samples_of
+from proto_envs.randomization.reading import RandomizationLike, make_randomization
 from proto_envs.registration import TASKS
 from proto_envs.robots import Robot, get_robot
+from proto_envs.scenes import ScenesLike, SceneSet, make_scenes
 from proto_envs.simulators import SimulationSettings, make_simulator
 from proto_envs.tasks.base import Task
 from proto_envs.terrain import FLAT, TerrainLike, make_terrain
@@ -50,6 +52,8 @@ def make_vector_env(
     render_mode: Literal["rgb_array"] | None = None,
     terrain: TerrainLike = "flat",
     force_flat: bool = False,
+    scenes: ScenesLike | None = None,
+    randomization: RandomizationLike = None,
     **unknown: Any,  # noqa: ANN401
 ) -> ProtoVectorEnv:
     """Make N environments of a task; this is what `gymnasium.make_vec("Proto<Task>-<Robot>-v0", num_envs=N)` calls.
@@ -71,6 +75,10 @@ def make_vector_env(
         render_mode: "rgb_array" to allow `render()`.
         terrain: "flat", "complex", "harsh", a file, fields of `proto_envs.terrain.TerrainConfig`, or a `Terrain`.
         force_flat: put flat ground under an environment made for `terrain`; what the policy sees keeps its size.
+        scenes: what stands beside the robots: a sample's name, a YAML file, a `proto_envs.scenes.Scene`, a list of these,
+            or `{"scenes": ..., "order": ..., "seed": ...}`; None takes those of the task.
+        randomization: perturbations, as the name of a preset, a YAML file, fields of
+            `proto_envs.randomization.config.Randomization`, or the dataclass; None: none.
         **unknown: refused, with the nearest valid name.
 
     Raises:
@@ -80,17 +88,20 @@ def make_vector_env(
     _refuse_unknown(unknown)
     _require_count(num_envs)
     _require_valid(observation=observation, output=output, render_mode=render_mode, device=device)
-    robot, ground = _robot(robot), make_terrain(terrain)
+    robot, ground, perturbed = _robot(robot), make_terrain(terrain), make_randomization(randomization)
+    under = ground if perturbed.terrain is None else make_terrain(perturbed.terrain)
     configured = task_class(task_name).configured(task or {})
+    beside = _scenes(scenes, task_name, configured)
     settings = SimulationSettings(
         control_hz=robot.control_hz if control_hz is None else control_hz,
         substeps=robot.substeps if substeps is None else substeps,
         threads=threads,
         contact_forces=configured.needs_contact_forces,
-        props=configured.props,
-        terrain=FLAT if force_flat else ground,
+        scenes=None if beside is None else beside.batch(num_envs),
+        object_forces=configured.needs_object_forces,
+        terrain=FLAT if force_flat else under,
     )
-    library = load_motions(_clips(motions, configured, robot), robot)
+    library = load_motions(_clips(motions, configured, robot, beside), robot)
     return ProtoVectorEnv(
         robot,
         configured,
@@ -101,6 +112,7 @@ def make_vector_env(
         autoreset_mode=_autoreset(autoreset_mode),
         render_mode=render_mode,
         uneven=not ground.is_flat,
+        randomization=perturbed,
     )
 
 
@@ -112,7 +124,10 @@ def task_class(name: str) -> type[Task]:
     """
     if name not in TASKS:
         raise ValueError(f"no task {name!r}; there are {sorted(TASKS)}")
-    module, _, attribute = TASKS[name].partition(":")
+    task = TASKS[name]
+    if isinstance(task, type):
+        return task
+    module, _, attribute = task.partition(":")
     return getattr(import_module(module), attribute)
 
 
@@ -122,10 +137,22 @@ def _robot(robot: str | Path | Robot | None) -> Robot:
     return robot if isinstance(robot, Robot) else get_robot(robot)
 
 
-def _clips(motions: Motions, task: Task, robot: Robot) -> Motions:
-    """What "auto" stands for, or the clips that were named."""
+def _scenes(given: ScenesLike | None, task_name: str, task: Task) -> SceneSet | None:
+    """The scenes that were given, or those of the task."""
+    if given is None:
+        return SceneSet(task.scenes) if task.scenes else None
+    if not task.takes_scenes:
+        able = [name for name in TASKS if task_class(name).takes_scenes]
+        raise ValueError(f"scenes={given!r}: task {task_name} takes none; those that do are {able}")
+    return make_scenes(given)
+
+
+def _clips(motions: Motions, task: Task, robot: Robot, scenes: SceneSet | None) -> Motions:
+    """What "auto" stands for (the clips of the scenes, or those of the task), or the clips that were named."""
     if motions != AUTO:
         return motions
+    if bound := list(dict.fromkeys(m for scene in scenes.scenes for m in scene.motions) if scenes else ()):
+        return bound
     samples = samples_of(robot)
     return [name for name in task.clips if name in samples] or None
 

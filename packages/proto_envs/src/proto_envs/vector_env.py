@@ -18,6 +18,8 @@ from proto_envs.border import Border
 from proto_envs.components.control import Ghost
 from proto_envs.components.terms import any_failure, measure, observe, total_reward
 from proto_envs.context import Context, RobotState
+from proto_envs.randomization.config import Randomization
+from proto_envs.randomization.randomizer import Randomizer
 from proto_envs.recording import SceneRenderer
 from proto_envs.robots import Robot
 from proto_envs.simulators import Simulator
@@ -34,7 +36,8 @@ class ProtoVectorEnv(VectorEnv):
     """N robots that do one task, stepped together.
 
     A step is: actions to joint targets, physics, time of the controls, rewards and ends from the new state, the
-    controls' look at it, observations, autoreset. Tensors that are handed out are never written again.
+    controls' look at it, observations, autoreset; `randomization` comes between commands and physics, and between
+    observations and the policy. Tensors that are handed out are never written again.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class ProtoVectorEnv(VectorEnv):
         autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP,
         render_mode: str | None = None,
         uneven: bool = False,
+        randomization: Randomization | None = None,
     ) -> None:
         """Put the parts together; `proto_envs.factory.make_vector_env` makes them from names."""
         self.robot = robot
@@ -65,7 +69,7 @@ class ProtoVectorEnv(VectorEnv):
         }
         self.max_episode_length = round(task.episode_seconds / simulator.dt)
         self.ground = Ground(simulator.terrain, robot, self.num_envs, self.device)
-        setup = Setup(robot, self.num_envs, simulator.dt, self.device, motions, self.ground, uneven)
+        setup = Setup(robot, self.num_envs, simulator.dt, self.device, motions, self.ground, uneven, simulator.scenes)
         self.components = task.components(setup)
         self.generator = torch.Generator(device=self.device)
         self.generator.seed()
@@ -73,7 +77,15 @@ class ProtoVectorEnv(VectorEnv):
         self._renderer: SceneRenderer | None = None
         self._started = False
         self._allocate()
-        self._define_spaces()
+        groups = self._define_spaces()
+        self.randomization = Randomizer(
+            randomization or Randomization(),
+            robot,
+            simulator,
+            self.components.observations,
+            groups,
+            lambda: self._context(None),
+        )
 
     def _allocate(self) -> None:
         n, dofs = self.num_envs, self.robot.skeleton.num_dofs
@@ -84,7 +96,8 @@ class ProtoVectorEnv(VectorEnv):
         self._done = torch.zeros(n, dtype=torch.bool, device=self.device)
         self._all = torch.arange(n, device=self.device)
 
-    def _define_spaces(self) -> None:
+    def _define_spaces(self) -> tuple[str, ...]:
+        """Set the spaces; returns the groups that are observed."""
         with torch.no_grad():
             groups = self._observe(self._context(None))
         boxes: dict[str, spaces.Space[Any]] = {
@@ -95,6 +108,7 @@ class ProtoVectorEnv(VectorEnv):
         self.single_action_space = spaces.Box(-1.0, 1.0, (self.robot.skeleton.num_dofs,), np.float32)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
+        return tuple(groups)
 
     # --- gymnasium ---------------------------------------------------------------------------------------------------
 
@@ -114,8 +128,11 @@ class ProtoVectorEnv(VectorEnv):
             self._started = True
             if seed is not None:
                 self.generator.manual_seed(seed)
-            self._reset(self._reset_ids(options or {}))
+                self.randomization.seed(seed)
+            ids = self._reset_ids(options or {})
+            self._reset(ids)
             observation = _blanked(self._observe(self._context(None)), self.simulator.unstable())
+            observation = self.randomization.perceive_reset(ids, observation)
             return self._border.out(self._border.view(observation)), {}
 
     def step(self, actions: Any) -> tuple[Observation, Any, Any, Any, dict[str, Any]]:  # noqa: ANN401
@@ -144,10 +161,12 @@ class ProtoVectorEnv(VectorEnv):
         waiting = self._done.clone() if self.autoreset_mode is AutoresetMode.NEXT_STEP else None
         self._previous_targets.copy_(self._targets)
         self._targets.copy_(self.components.action(actions.clamp(-1.0, 1.0)))
-        self.simulator.step(self._targets)
+        self.simulator.step(self.randomization.act(self._targets))
         self._steps += 1
         for control in self.components.controls.values():
             control.step(self.generator)
+            if (moved := control.held_objects()) is not None:
+                self.simulator.set_objects(None, moved, held_only=True)
 
         state = self.simulator.robot()
         reward, terminated, truncated, metrics = self._outcome(self._context(None, state))
@@ -160,6 +179,7 @@ class ProtoVectorEnv(VectorEnv):
         unstable = metrics["unstable"].bool()
         if unstable.any():
             observation = _blanked(observation, unstable)
+        observation = self.randomization.perceive(observation)
         if waiting is not None:
             reward, terminated, truncated = (x.masked_fill(waiting, 0) for x in (reward, terminated, truncated))
             info["metrics"] = {name: value.masked_fill(waiting, 0) for name, value in metrics.items()}
@@ -220,13 +240,15 @@ class ProtoVectorEnv(VectorEnv):
         if self.render_mode is None:
             return None
         if self._renderer is None:
-            self._renderer = SceneRenderer(self.robot, self.ground.terrain, self.task.props)
+            self._renderer = SceneRenderer(self.robot, self.ground.terrain, self.simulator.scenes)
+        beside = None if self.simulator.scenes is None else self.simulator.objects()
         ghost, markers = self._ghost(), [m for c in self.components.controls.values() for m in c.markers()]
         return tuple(
             self._renderer.frame(
                 self.simulator.render_state(i),
                 None if ghost is None else (ghost.root_positions[i], ghost.local_rotations[i]),
                 [marker.of(i) for marker in markers],
+                None if beside is None else (i, beside),
             )
             for i in range(self.num_envs)
         )
@@ -244,9 +266,11 @@ class ProtoVectorEnv(VectorEnv):
         if start is None:
             raise RuntimeError(f"task {type(self.task).__name__}: no control gave a start state")
         start = self.ground.place(ids, start, self.generator)
+        self.randomization.reset(ids)
         self.simulator.set_state(ids, start)
         self._targets[ids] = start.dof_positions
         self._previous_targets[ids] = start.dof_positions
+        self.randomization.begin(ids, start.dof_positions)
         self._steps[ids] = 0
         self._returns[ids] = 0.0
         context = self._bare_context(ids, self.simulator.robot(ids))
@@ -285,7 +309,7 @@ class ProtoVectorEnv(VectorEnv):
             previous_targets=rows(self._previous_targets),
             ground_height=self.ground.terrain.heights(state.body_positions[:, 0]),
             terrain=self.ground.terrain,
-            objects=self.simulator.objects(ids) if self.task.props else None,
+            objects=None if self.simulator.scenes is None else self.simulator.objects(ids),
             **fields,
         )
 
@@ -296,7 +320,7 @@ class ProtoVectorEnv(VectorEnv):
 
     def _merge(self, observation: dict[str, Tensor], ids: Tensor) -> dict[str, Tensor]:
         """A copy of `observation` whose rows `ids` show the episodes that have just begun."""
-        fresh = self._observe(self._context(ids))
+        fresh = self.randomization.perceive_start(ids, self._observe(self._context(ids)))
         return {name: part.index_copy(0, ids, fresh[name]) for name, part in observation.items()}
 
     # --- border ------------------------------------------------------------------------------------------------------
@@ -357,7 +381,8 @@ class ProtoVectorEnv(VectorEnv):
         state = {f"simulator.{k}": v for k, v in self.simulator.state_dict().items()}
         for name, control in self.components.controls.items():
             state |= {f"control.{name}.{k}": v for k, v in control.state_dict().items()}
-        state |= {f"ground.{k}": v for k, v in self.ground.state_dict().items()}
+        for name in ("ground", "randomization"):
+            state |= {f"{name}.{k}": v for k, v in getattr(self, name).state_dict().items()}
         state |= {f"env.{k}": getattr(self, f"_{k}") for k in _BOOKKEEPING}
         state["env.generator"] = self.generator.get_state()
         return {name: value.clone() for name, value in state.items()}
@@ -385,6 +410,7 @@ class ProtoVectorEnv(VectorEnv):
         for name, control in self.components.controls.items():
             control.load_state_dict(part(f"control.{name}."))
         self.ground.load_state_dict(part("ground."))
+        self.randomization.load_state_dict(part("randomization."))
         for key in _BOOKKEEPING:
             getattr(self, f"_{key}").copy_(state[f"env.{key}"])
         self.generator.set_state(state["env.generator"])

@@ -41,8 +41,13 @@ class BatchParameters:
             "joint_friction": torch.zeros(n, dofs),
         }
         """values that change nothing"""
-        self.values: dict[str, Tensor] = {}
+        own = batch.expanded("geom_friction")
+        self._friction = np.tile(batch.model.geom_friction[:, 0], (n, 1)) if own is None else own[..., 0].copy()
+        """(N, geoms) of the models; objects differ between environments"""
+        self._set: dict[str, Tensor] = {}
         """those that were set, by name, of all environments"""
+        self._frictions: np.ndarray | None = None
+        """(N, G) sliding friction of all geoms as it was, objects of scenes among them"""
         self._stale = np.zeros(n, dtype=bool)
         """environments whose derived constants are out of date"""
 
@@ -50,6 +55,11 @@ class BatchParameters:
     def names(self) -> frozenset[str]:
         """What can be set."""
         return frozenset(self._neutral)
+
+    @property
+    def values(self) -> dict[str, Tensor]:
+        """Of all parameters, (N, ...) by name."""
+        return self._neutral | self._set
 
     def set(self, name: str, ids: Tensor | None, values: Tensor) -> None:
         """Change a parameter; names, shapes and units are those of `Simulator.set_params`.
@@ -60,7 +70,7 @@ class BatchParameters:
         """
         if name not in self._neutral:
             raise UnsupportedError(f"engine mujoco cannot set {name!r}; it can set {sorted(self._neutral)}")
-        held = self.values.setdefault(name, self._neutral[name].clone())
+        held = self._set.setdefault(name, self._neutral[name].clone())
         count = len(held) if ids is None else len(ids)
         wanted = (count, *held.shape[1:])
         if name == "gravity" and values.dim() == 1:
@@ -80,7 +90,7 @@ class BatchParameters:
             case "gravity":
                 expand("opt.gravity")[rows] = values
             case "friction":
-                expand("geom_friction")[rows, :, 0] = model.geom_friction[:, 0] * values[:, None]
+                expand("geom_friction")[rows, :, 0] = self._friction[rows] * values[:, None]
             case "mass":
                 expand("body_mass")[rows, bodies] = model.body_mass[bodies] * values
                 expand("body_inertia")[rows, bodies] = model.body_inertia[bodies] * values[..., None]
@@ -119,13 +129,13 @@ class BatchParameters:
 
     def state_dict(self) -> dict[str, Tensor]:
         """What was set."""
-        return dict(self.values)
+        return dict(self._set)
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Restore `state_dict`; what was set here but not there goes back to the model's own."""
-        for name in self.values.keys() - state.keys():
+        for name in self._set.keys() - state.keys():
             self.set(name, None, self._neutral[name])
-            del self.values[name]
+            del self._set[name]
         for name, values in state.items():
             self.set(name, None, values)
 
