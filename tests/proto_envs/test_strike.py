@@ -9,8 +9,13 @@ import proto_envs  # noqa: F401  registers the ids
 from poselib.rotations import quat_from_euler, quat_from_yaw, quat_multiply
 from proto_envs.components.striking import STRIKE_TARGET, StrikeTarget
 from proto_envs.context import ObjectState
+from proto_envs.scenes import SceneSet
 from proto_envs.simulators import Capabilities, SimulationSettings, UnsupportedError, make_simulator
 from proto_envs.tasks.strike import _forearm, approach, down, foul, misses, target_distance, target_state, tilt
+
+
+def settings(num_envs, **given):
+    return SimulationSettings(scenes=SceneSet((STRIKE_TARGET,)).batch(num_envs), threads=1, **given)
 
 
 def lies(ctx):
@@ -64,7 +69,7 @@ def test_where_targets_stand(amp, random_bodies, moment):
 
 
 def test_what_is_set_is_read_back_and_others_stay(amp, drawn):
-    simulator = make_simulator("mujoco", amp, 4, SimulationSettings(props=(STRIKE_TARGET,), threads=1))
+    simulator = make_simulator("mujoco", amp, 4, settings(4))
     state = ObjectState(
         drawn(0, 4, 1, 3),
         torch.nn.functional.normalize(drawn(1, 4, 1, 4), dim=-1),
@@ -87,8 +92,8 @@ def test_what_is_set_is_read_back_and_others_stay(amp, drawn):
 
 
 def test_a_target_stands_by_itself_falls_when_it_leans_and_weighs_what_its_boxes_do(amp, resting):
-    simulator = make_simulator("mujoco", amp, 2, SimulationSettings(props=(STRIKE_TARGET,), threads=1))
-    assert simulator.model.body("target").mass[0] == pytest.approx(30 * (0.2 * 0.2 * 1.4 + 0.4**3))
+    simulator = make_simulator("mujoco", amp, 2, settings(2))
+    assert simulator.model.body("object_0").mass[0] == pytest.approx(30 * (0.2 * 0.2 * 1.4 + 0.4**3))
     state = standing_at([(3.0, 0.0), (3.0, 0.0)])
     state.rotations[1] = quat_from_euler("xyz", torch.tensor([0.3, 0.0, 0.0]))
     simulator.set_state(torch.arange(2), resting(amp, 2, height=0.95))
@@ -102,9 +107,9 @@ def test_a_target_stands_by_itself_falls_when_it_leans_and_weighs_what_its_boxes
 
 
 def test_a_body_that_pushes_the_target_is_named_and_feels_the_ground_alone_as_before(amp, resting):
-    settings = SimulationSettings(props=(STRIKE_TARGET,), contact_forces=True, threads=1)
-    simulator = make_simulator("mujoco", amp, 2, settings)
-    plain = make_simulator("mujoco", amp, 2, replace(settings, props=()))
+    given = settings(2, object_forces=True, contact_forces=True)
+    simulator = make_simulator("mujoco", amp, 2, given)
+    plain = make_simulator("mujoco", amp, 2, replace(given, scenes=None, object_forces=False))
     hand = amp.skeleton.body_names.index("right_hand")
     # In the air, a target that flies up against the hand and meets it in the last substep; the other one far away.
     state = resting(amp, 2, height=3.0)
@@ -127,7 +132,7 @@ def test_a_body_that_pushes_the_target_is_named_and_feels_the_ground_alone_as_be
     plain.close()
 
 
-def test_an_engine_without_loose_bodies_is_refused(amp, monkeypatch):
+def test_an_engine_without_objects_is_refused(amp, monkeypatch):
     class Bare:
         capabilities = Capabilities(name="bare")
 
@@ -138,8 +143,8 @@ def test_an_engine_without_loose_bodies_is_refused(amp, monkeypatch):
             pass
 
     monkeypatch.setattr("proto_envs.simulators.mujoco.MujocoSimulator", Bare)
-    with pytest.raises(UnsupportedError, match="engine mujoco has no loose bodies"):
-        make_simulator("mujoco", amp, 1, SimulationSettings(props=(STRIKE_TARGET,)))
+    with pytest.raises(UnsupportedError, match="engine mujoco has no objects"):
+        make_simulator("mujoco", amp, 1, settings(1))
 
 
 # --- the task --------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from proto_envs.motions import Motions, load_motions, samples_of
 from proto_envs.randomization.reading import RandomizationLike, make_randomization
 from proto_envs.registration import TASKS
 from proto_envs.robots import Robot, get_robot
-from proto_envs.scenes import ScenesLike, SceneSet, make_scenes
+from proto_envs.scenes import SceneSet, ScenesLike, make_scenes
 from proto_envs.simulators import SimulationSettings, make_simulator
 from proto_envs.tasks.base import Task
 from proto_envs.terrain import FLAT, TerrainLike, make_terrain
@@ -75,8 +75,8 @@ def make_vector_env(
         render_mode: "rgb_array" to allow `render()`.
         terrain: "flat", "complex", "harsh", a file, fields of `proto_envs.terrain.TerrainConfig`, or a `Terrain`.
         force_flat: put flat ground under an environment made for `terrain`; what the policy sees keeps its size.
-        scenes: what stands beside the robots: a sample's name, a YAML file, a `proto_envs.scenes.Scene`, a list of these,
-            or `{"scenes": ..., "order": ..., "seed": ...}`; None takes those of the task.
+        scenes: what stands beside the robots: a sample's name, a YAML file, a `proto_envs.scenes.Scene`, a list of
+            these, or `{"scenes": ..., "order": ..., "seed": ...}`; None takes those of the task.
         randomization: perturbations, as the name of a preset, a YAML file, fields of
             `proto_envs.randomization.config.Randomization`, or the dataclass; None: none.
         **unknown: refused, with the nearest valid name.

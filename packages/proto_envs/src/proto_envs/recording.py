@@ -11,12 +11,14 @@ from torch import Tensor
 
 from motionlib.viewing import RenderError, VideoWriter
 from motionlib.viewing.pictures import add_studio, open_renderer
-from poselib.rotations import wxyz_from_xyzw
+from poselib.rotations import matrix_from_quat, wxyz_from_xyzw, xyzw_from_wxyz
 from proto_envs.components.control import Markers
+from proto_envs.context import ObjectState
 from proto_envs.robots import Robot
+from proto_envs.scenes import Box, Cylinder, Mesh, SceneBatch, SceneObject, Shape, Sphere
 from proto_envs.simulators.base import SimulationSettings
 from proto_envs.simulators.mjcf import GROUND, JointLayout, add_height_field, physics_spec
-from proto_envs.simulators.props import Prop, add_props
+from proto_envs.simulators.objects import add_meshes, mesh_name
 from proto_envs.terrain import FLAT, Terrain
 
 __all__ = ["RenderError", "SceneRenderer", "VideoWriter"]
@@ -37,7 +39,7 @@ class SceneRenderer:
         self,
         robot: Robot,
         terrain: Terrain = FLAT,
-        props: tuple[Prop, ...] = (),
+        scenes: SceneBatch | None = None,
         *,
         width: int = 640,
         height: int = 480,
@@ -49,7 +51,8 @@ class SceneRenderer:
         """
         self._robot = robot
         self._terrain = terrain.to("cpu")
-        self.model = _picture_model(robot, self._terrain, props, width, height)
+        self._scenes = scenes
+        self.model = _picture_model(robot, self._terrain, scenes, width, height)
         self._data = mujoco.MjData(self.model)
         self._layout = JointLayout.of(robot, self.model)
         self._robot_nq = physics_spec(robot, SimulationSettings()).compile().nq
@@ -61,7 +64,11 @@ class SceneRenderer:
         """(2,) m, middle of the part of the terrain that is drawn now"""
 
     def frame(
-        self, qpos: np.ndarray, ghost: tuple[Tensor, Tensor] | None = None, markers: Sequence[Markers] = ()
+        self,
+        qpos: np.ndarray,
+        ghost: tuple[Tensor, Tensor] | None = None,
+        markers: Sequence[Markers] = (),
+        objects: tuple[int, ObjectState] | None = None,
     ) -> np.ndarray:
         """One picture.
 
@@ -69,15 +76,16 @@ class SceneRenderer:
             qpos: (nq,) of the physics model, as `Simulator.render_state` gives it.
             ghost: root position (3,) and local rotations (B, 4) of the reference.
             markers: goals, (K, 3) in each field.
+            objects: number of the environment, and where the objects of all are, as `Simulator.objects` gives it.
 
         Returns:
             (height, width, 3) uint8.
         """
-        data, n = self._data, len(qpos)
+        data, n = self._data, self._robot_nq
         place = torch.from_numpy(qpos[:2]).float()
         self._draw_terrain(place)
-        data.qpos[:n] = qpos
-        data.qpos[n:] = qpos[: self._robot_nq] if ghost is None else self._ghost_qpos(*ghost)
+        data.qpos[:n] = qpos[:n]
+        data.qpos[n:] = qpos[:n] if ghost is None else self._ghost_qpos(*ghost)
         mujoco.mj_kinematics(self.model, data)
         mujoco.mj_comPos(self.model, data)
         mujoco.mj_camlight(self.model, data)
@@ -90,6 +98,9 @@ class SceneRenderer:
         option = mujoco.MjvOption()
         option.geomgroup[3] = ghost is not None
         self._renderer.update_scene(data, self._camera, option)
+        if self._scenes is not None and objects is not None:
+            for standing in self._scenes.standing(*objects):
+                _add_object(self.model, self._renderer.scene, *standing)
         for marker in markers:
             _add_markers(self._renderer.scene, marker)
         return self._renderer.render().copy()
@@ -132,6 +143,44 @@ class SceneRenderer:
         self._renderer.close()
 
 
+def _add_object(
+    model: mujoco.MjModel, scene: mujoco.MjvScene, thing: SceneObject, position: Tensor, rotation: Tensor
+) -> None:
+    """Append the solids of an object to a scene, as many as it has room for."""
+    turn, place = matrix_from_quat(rotation.double().cpu()).numpy(), position.double().cpu().numpy()
+    color = np.array([*thing.color, 1.0], dtype=np.float32)
+    for part in thing.parts:
+        for kind, size, asset in _drawn(part):
+            if scene.ngeom >= scene.maxgeom:
+                return
+            geom, matrix, middle = scene.geoms[scene.ngeom], turn @ part.matrix, place + turn @ np.array(part.position)
+            if asset is not None:
+                # A compiled mesh stands on its centre of mass and along its axes of inertia.
+                mesh = model.mesh(asset)
+                inner = matrix_from_quat(xyzw_from_wxyz(torch.from_numpy(mesh.quat.copy()))).numpy()
+                matrix, middle = matrix @ inner, middle + matrix @ mesh.pos
+            mujoco.mjv_initGeom(geom, kind, size, middle, matrix.ravel(), color)
+            if asset is not None:
+                geom.dataid = 2 * model.mesh(asset).id  # even numbers are meshes, odd ones their hulls
+            geom.category = mujoco.mjtCatBit.mjCAT_DYNAMIC  # decoration casts no shadow
+            scene.ngeom += 1
+
+
+def _drawn(part: Shape) -> list[tuple[mujoco.mjtGeom, np.ndarray, str | None]]:
+    """Kind, size and mesh of what is drawn of a solid."""
+    kinds = mujoco.mjtGeom
+    match part:
+        case Box():
+            return [(kinds.mjGEOM_BOX, 0.5 * np.array(part.size), None)]
+        case Sphere():
+            return [(kinds.mjGEOM_SPHERE, np.full(3, part.radius), None)]
+        case Cylinder():
+            return [(kinds.mjGEOM_CYLINDER, np.array([part.radius, part.radius, 0.5 * part.height]), None)]
+        case Mesh():
+            return [(kinds.mjGEOM_MESH, np.zeros(3), mesh_name(part, i)) for i in range(len(part.pieces()))]
+    raise TypeError(f"no picture of a {type(part).__name__}")
+
+
 def _add_markers(scene: mujoco.MjvScene, markers: Markers) -> None:
     """Append spheres or arrows to a scene, as many as it has room for."""
     positions = markers.positions.double().cpu().numpy()
@@ -153,7 +202,9 @@ def _cells(spacing: float) -> int:
     return 2 * round(_WINDOW / (2.0 * spacing))
 
 
-def _picture_model(robot: Robot, terrain: Terrain, props: tuple[Prop, ...], width: int, height: int) -> mujoco.MjModel:
+def _picture_model(
+    robot: Robot, terrain: Terrain, scenes: SceneBatch | None, width: int, height: int
+) -> mujoco.MjModel:
     spec = physics_spec(robot, SimulationSettings())
     ghost = physics_spec(robot, SimulationSettings())
     ghost.delete(ghost.geom(GROUND))
@@ -161,7 +212,8 @@ def _picture_model(robot: Robot, terrain: Terrain, props: tuple[Prop, ...], widt
         geom.rgba, geom.contype, geom.conaffinity, geom.group = _GHOST_COLOR, 0, 0, 3
     for geom in spec.geoms:
         geom.rgba = _BODY_COLOR
-    add_props(spec, props, 1.0, ())
+    if scenes is not None:
+        add_meshes(spec, scenes.scenes)
     spec.attach(ghost, prefix=_GHOST, frame=spec.worldbody.add_frame())
     add_studio(spec, width, height)
     floor = spec.geom(GROUND)

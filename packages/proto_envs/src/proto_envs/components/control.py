@@ -72,6 +72,9 @@ class Control:
     def step(self, generator: torch.Generator) -> None:
         """Advance by one control step."""
 
+    def held_objects(self) -> ObjectState | None:
+        """Where the objects that are held are after a step, all N environments; None: where they were."""
+
     def observe(self, context: Context, generator: torch.Generator) -> None:
         """See where the robots are after a step, once it is judged, and choose new goals where it is time to.
 

@@ -9,17 +9,27 @@ import torch
 from poselib.rotations import heading_angle, quat_from_yaw
 from proto_envs.components.control import Control
 from proto_envs.context import Context, ObjectState
-from proto_envs.simulators.props import Block, Prop
+from proto_envs.scenes import Box, Scene, SceneObject
 
 __all__ = ["STRIKE_TARGET", "StrikeTarget"]
 
 _MIDDLE = 0.9
 """m, height of the target's origin where it stands"""
 
-STRIKE_TARGET = Prop(
+STRIKE_TARGET = Scene(
     name="target",
-    blocks=(Block((0.2, 0.2, 1.4), (0.0, 0.0, -0.2)), Block((0.4, 0.4, 0.4), (0.0, 0.0, 0.7))),
-    density=30.0,
+    objects=(
+        SceneObject(
+            name="target",
+            mobility="dynamic",
+            parts=(
+                Box(size=(0.2, 0.2, 1.4), position=(0.0, 0.0, -0.2)),
+                Box(size=(0.4, 0.4, 0.4), position=(0.0, 0.0, 0.7)),
+            ),
+            position=(0.0, 0.0, _MIDDLE),
+            density=30.0,
+        ),
+    ),
 )
 """a box on a post, 1.8 m high, 3.6 kg, its origin in the middle; that and the density are those of Task Tokens"""
 

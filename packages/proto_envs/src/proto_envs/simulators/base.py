@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from proto_envs.context import ObjectState, ResetState, RobotState
-from proto_envs.simulators.props import Prop
+from proto_envs.scenes import SceneBatch
 from proto_envs.terrain import FLAT, Terrain
 
 __all__ = ["Capabilities", "SimulationSettings", "Simulator", "UnsupportedError"]
@@ -42,8 +42,10 @@ class SimulationSettings:
     """physics threads of a CPU engine; 0 takes all CPUs this process may use"""
     terrain: Terrain = FLAT
     """the ground"""
-    props: tuple[Prop, ...] = ()
-    """loose bodies beside each robot"""
+    scenes: SceneBatch | None = None
+    """objects beside each robot, of as many environments as there are"""
+    object_forces: bool = False
+    """measure the force of each body on each object"""
 
     def __post_init__(self) -> None:
         """Refuse numbers that no engine can work with.
@@ -68,8 +70,8 @@ class Capabilities:
     contact_forces: bool = False
     apply_force: bool = False
     """robots can be pushed, by `apply_force` and `add_velocity`"""
-    props: bool = False
-    """loose bodies can stand beside the robots"""
+    scenes: bool = False
+    """objects can stand beside the robots, and different ones in each environment"""
     deterministic: bool = False
     """same inputs, same machine: bit-equal results"""
     state_dict: bool = False
@@ -89,6 +91,8 @@ class Simulator(Protocol):
     """s per control step"""
     terrain: Terrain
     """the ground, as `SimulationSettings.terrain` said"""
+    scenes: SceneBatch | None
+    """what stands beside the robots, as `SimulationSettings.scenes` said"""
     capabilities: Capabilities
 
     def step(self, targets: Tensor) -> None:
@@ -101,10 +105,14 @@ class Simulator(Protocol):
         """Put robots into a state; all others stay as they are, bit for bit."""
 
     def objects(self, ids: Tensor | None = None) -> ObjectState:
-        """State of the O props, in new tensors."""
+        """State of the O objects, in new tensors."""
 
-    def set_objects(self, ids: Tensor, state: ObjectState) -> None:
-        """Put the props of environments `ids` into a state; all else stays as it is, bit for bit."""
+    def set_objects(self, ids: Tensor | None, state: ObjectState, *, held_only: bool = False) -> None:
+        """Put the objects of environments `ids` into a state; all else stays as it is, bit for bit.
+
+        With `held_only` the loose ones stay as they are too. Held ones stay where they are put until they are put
+        elsewhere; their velocities are what `objects` reports, and move nothing.
+        """
 
     def unstable(self) -> Tensor:
         """(N,) bool: the last step left numbers that are not finite or that the engine warned about."""
@@ -126,7 +134,7 @@ class Simulator(Protocol):
 
     @property
     def parameters(self) -> Mapping[str, Tensor]:
-        """What `set_params` has set, by name: (N, ...) with every axis that the name says."""
+        """What holds now, for all of `capabilities.parameters`: (N, ...) with every axis that the name says."""
 
     def add_velocity(self, linear: Tensor, angular: Tensor) -> None:
         """Change the velocity of whole robots by (N, 3) m/s and rad/s, world; their joints keep theirs."""

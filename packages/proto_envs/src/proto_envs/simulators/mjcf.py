@@ -11,7 +11,7 @@ import numpy as np
 
 from proto_envs.robots import Drive, Robot
 from proto_envs.simulators.base import SimulationSettings
-from proto_envs.simulators.props import add_props
+from proto_envs.simulators.objects import add_objects
 from proto_envs.terrain import FLAT, Terrain
 
 __all__ = ["GROUND", "JointLayout", "add_ground", "add_height_field", "physics_spec"]
@@ -24,8 +24,8 @@ _BELOW_PITS = 1.0
 """m that the ground reaches below the lowest point of a height field"""
 
 
-def physics_spec(robot: Robot, settings: SimulationSettings) -> mujoco.MjSpec:
-    """The robot on a floor, ready to compile.
+def physics_spec(robot: Robot, settings: SimulationSettings, scene: int = 0) -> mujoco.MjSpec:
+    """The robot on a floor, with the objects of one of the scenes if there are any, ready to compile.
 
     Where the robot's MJCF stacks three hinges, one ball joint with three position actuators takes their place
     (gear along the hinges' axes; MuJoCo's actuator length is then the rotation vector's component). Damping sits in the
@@ -52,7 +52,9 @@ def physics_spec(robot: Robot, settings: SimulationSettings) -> mujoco.MjSpec:
     if settings.contact_forces:
         for body in robot.skeleton.body_names:
             _add_contact_sensor(spec, body, settings.terrain.is_flat)
-    add_props(spec, settings.props, settings.friction, robot.skeleton.body_names)
+    if settings.scenes is not None:
+        watched = robot.skeleton.body_names if settings.object_forces else ()
+        add_objects(spec, settings.scenes, scene, settings.friction, watched)
     return spec
 
 

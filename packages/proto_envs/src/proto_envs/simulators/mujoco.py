@@ -15,7 +15,6 @@ from torch import Tensor
 
 from poselib.rotations import (
     exp_map_from_quat,
-    quat_apply,
     quat_apply_inverse,
     quat_difference,
     quat_from_exp_map,
@@ -26,8 +25,8 @@ from proto_envs.context import ObjectState, ResetState, RobotState
 from proto_envs.robots import Robot
 from proto_envs.simulators.base import Capabilities, SimulationSettings, UnsupportedError
 from proto_envs.simulators.mjcf import JointLayout, physics_spec
+from proto_envs.simulators.objects import BatchObjects, set_scenes
 from proto_envs.simulators.parameters import BatchParameters
-from proto_envs.simulators.props import PropLayout
 
 __all__ = ["MujocoSimulator", "cpu_count"]
 
@@ -79,8 +78,14 @@ class MujocoSimulator:
         if mujoco.get_mju_user_warning() is None:
             # MuJoCo's own way is to print and to write MUJOCO_LOG.TXT into the working folder.
             mujoco.set_mju_user_warning(_log_warning)
-        self.model = physics_spec(robot, settings).compile()
+        self.scenes = scenes = settings.scenes
+        models = [
+            physics_spec(robot, settings, i).compile() for i in range(1 if scenes is None else len(scenes.scenes))
+        ]
+        self.model = models[0]
         self.batch = Batch(self.model, num_envs, settings.threads or cpu_count())
+        if scenes is not None:
+            set_scenes(self.batch, models, scenes)
         self._skeleton = robot.skeleton
         self.substeps = settings.substeps
         self._layout = layout = JointLayout.of(robot, self.model)
@@ -90,11 +95,11 @@ class MujocoSimulator:
             parameters=self._parameters.names,
             contact_forces=settings.contact_forces,
             apply_force=True,
-            props=True,
+            scenes=True,
             deterministic=True,
             state_dict=True,
         )
-        self._props = PropLayout.of(settings.props, self.model)
+        self._objects = BatchObjects(self.batch, scenes, robot.skeleton.num_bodies if settings.object_forces else 0)
         self._bind_fields()
         axes = [robot.skeleton.joints[b].axes for b in layout.ball_bodies]
         self._ball_axes = torch.tensor(axes, dtype=torch.float32).reshape(-1, 3, 3)
@@ -122,7 +127,6 @@ class MujocoSimulator:
         self._disable_flags = self.batch.expand("opt.disableflags")
         self._forces = torch.zeros(self._actuator_force.shape)
         self._contacts = torch.zeros(self.num_envs, self._skeleton.num_bodies, 3)
-        self._pushes = torch.zeros(self.num_envs, len(self._props.qpos), self._skeleton.num_bodies, 3)
 
     # --- stepping ----------------------------------------------------------------------------------------------------
 
@@ -155,11 +159,11 @@ class MujocoSimulator:
         """Forces of the last substep; the next pass over the bodies would leave others in their place."""
         self._forces = self._actuator_force.float()
         if self._sensordata is not None:
-            # The sensors report the force of the body on the floor, or on a prop; those of props come last.
+            # The sensors report the force of the body on the floor, or on an object; those of objects come last.
             forces = self._sensordata.float().unflatten(-1, (-1, self._skeleton.num_bodies, 3))
             if self.capabilities.contact_forces:
                 self._contacts, forces = -forces[:, 0], forces[:, 1:]
-            self._pushes = forces
+            self._objects.forces = forces
 
     def _controls(self, targets: Tensor) -> Tensor:
         """Actuator set-points for joint targets.
@@ -203,17 +207,8 @@ class MujocoSimulator:
         return RobotState(positions, xyzw_from_wxyz(rows(self._xquat)), velocities, angular, read)
 
     def objects(self, ids: Tensor | None = None) -> ObjectState:
-        """State of the O props, in new tensors."""
-        rows = slice(None) if ids is None else ids
-        qpos, qvel = self._qpos[rows].float()[:, self._props.qpos], self._qvel[rows].float()[:, self._props.qvel]
-        rotations = xyzw_from_wxyz(qpos[..., 3:])
-        return ObjectState(
-            positions=qpos[..., :3],
-            rotations=rotations,
-            velocities=qvel[..., :3],
-            angular_velocities=quat_apply(rotations, qvel[..., 3:]),
-            robot_forces=self._pushes[rows].clone(),
-        )
+        """State of the O objects, in new tensors."""
+        return self._objects.state(ids)
 
     def _joint_level(self, name: str, ids: Tensor | None) -> Tensor:
         layout, select = self._layout, slice(None) if ids is None else ids
@@ -252,7 +247,9 @@ class MujocoSimulator:
         """Put robots into a state; all others stay as they are, bit for bit."""
         layout = self._layout
         root = state.local_rotations[:, 0]
-        qpos = torch.zeros(len(ids), self.model.nq, dtype=torch.float64)
+        index = ids.numpy()
+        self.batch.reset(index, stage=_STAGE_NONE)
+        qpos = self._qpos[ids]  # objects go back to where their scene has them
         qpos[:, :3] = state.root_position
         qpos[:, 3:7] = wxyz_from_xyzw(root)
         qpos[:, layout.hinge_qpos] = state.dof_positions[:, layout.hinge_dofs].double()
@@ -265,24 +262,17 @@ class MujocoSimulator:
             balls = velocities[:, layout.ball_dofs]
             velocities[:, layout.ball_dofs] = torch.einsum("njd,jdk->njk", balls, self._ball_axes.double())
         qvel[:, layout.dof_qvel] = velocities
-        index = ids.numpy()
-        self.batch.reset(index, stage=_STAGE_NONE)
         self._qpos[ids], self._qvel[ids] = qpos, qvel
+        self._objects.forget(ids)
         self._refresh(index)
         self._forces[ids] = 0.0
         self._contacts[ids] = 0.0
-        self._pushes[ids] = 0.0
         self._unstable[ids] = False
         self._seen_warnings[index] = self._count_warnings(index)
 
-    def set_objects(self, ids: Tensor, state: ObjectState) -> None:
-        """Put the props of environments `ids` into a state; all else stays as it is, bit for bit."""
-        turned = quat_apply_inverse(state.rotations, state.angular_velocities)
-        qpos = torch.cat([state.positions, wxyz_from_xyzw(state.rotations)], dim=-1).double()
-        rows = ids.view(-1, 1, 1)
-        self._qpos[rows, self._props.qpos] = qpos
-        self._qvel[rows, self._props.qvel] = torch.cat([state.velocities, turned], dim=-1).double()
-        self._pushes[ids] = 0.0
+    def set_objects(self, ids: Tensor | None, state: ObjectState, *, held_only: bool = False) -> None:
+        """Put the objects of environments `ids` into a state; all else, with `held_only` the loose ones too, stays."""
+        self._objects.put(ids, state, held_only=held_only)
 
     def set_params(self, name: str, ids: Tensor | None, values: Tensor) -> None:
         """Change a physical parameter; which there are says `Simulator.set_params`."""
@@ -290,7 +280,7 @@ class MujocoSimulator:
 
     @property
     def parameters(self) -> Mapping[str, Tensor]:
-        """What `set_params` has set, (N, ...) by name."""
+        """What holds now, (N, ...) by name."""
         return self._parameters.values
 
     def add_velocity(self, linear: Tensor, angular: Tensor) -> None:
@@ -313,7 +303,7 @@ class MujocoSimulator:
     def state_dict(self) -> dict[str, Tensor]:
         """MuJoCo's integration state of every environment and the parameters that were set; no more is needed."""
         parameters = {f"parameter.{name}": value for name, value in self._parameters.state_dict().items()}
-        return {"state": torch.from_numpy(self.batch.state.copy()), **parameters}
+        return {"state": torch.from_numpy(self.batch.state.copy()), **parameters, **self._objects.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Restore `state_dict`; derived quantities are computed anew from it."""
@@ -323,6 +313,7 @@ class MujocoSimulator:
         prefix = "parameter."
         self._parameters.load_state_dict({k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)})
         self.batch.state[:] = rows.numpy()
+        self._objects.load_state_dict(state)
         self._refresh()
         self._seen_warnings = self._count_warnings()
         self._unstable = torch.zeros_like(self._unstable)
@@ -331,4 +322,5 @@ class MujocoSimulator:
     def close(self) -> None:
         """Drop the batch with its threads; closing again does nothing."""
         self.__dict__.pop("_parameters", None)
+        self.__dict__.pop("_objects", None)
         self.__dict__.pop("batch", None)

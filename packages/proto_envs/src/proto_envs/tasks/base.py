@@ -16,7 +16,7 @@ from motionlib import MotionLib
 from proto_envs.components.ground import height_map
 from proto_envs.components.terms import Components, Kernel
 from proto_envs.robots import Robot
-from proto_envs.simulators.props import Prop
+from proto_envs.scenes import Scene, SceneBatch
 from proto_envs.terrain.ground import Ground
 
 __all__ = ["Setup", "Task"]
@@ -36,6 +36,8 @@ class Setup:
     """what the robots stand on; references are put onto it by `Ground.lifted`"""
     uneven: bool = False
     """the environment is made for uneven ground, although this one may be flat, as an evaluation can ask for"""
+    scenes: SceneBatch | None = None
+    """what stands beside the robots"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,8 @@ class Task(ABC):
 
     clips: ClassVar[tuple[str, ...]] = ("walk",)
     """samples whose motions the task takes unless told otherwise"""
+    takes_scenes: ClassVar[bool] = False
+    """whether scenes may be given with `scenes=`"""
 
     def __post_init__(self) -> None:
         """Refuse numbers that make no episode.
@@ -80,8 +84,13 @@ class Task(ABC):
         return False
 
     @property
-    def props(self) -> tuple[Prop, ...]:
-        """Loose bodies that stand beside each robot."""
+    def needs_object_forces(self) -> bool:
+        """Whether some component reads the forces of the robot on objects, which cost time to measure."""
+        return False
+
+    @property
+    def scenes(self) -> tuple[Scene, ...]:
+        """What stands beside the robots unless the environment is given scenes."""
         return ()
 
     @classmethod

@@ -16,7 +16,7 @@ from proto_envs.components.striking import STRIKE_TARGET, StrikeTarget
 from proto_envs.components.terms import Kernel, Reward, Termination
 from proto_envs.context import Context, given
 from proto_envs.robots import Robot
-from proto_envs.simulators.props import Prop
+from proto_envs.scenes import Scene
 from proto_envs.tasks.base import Setup
 from proto_envs.tasks.goal_task import GoalParts, GoalTask
 
@@ -50,9 +50,14 @@ class Strike(GoalTask):
     clips: ClassVar[tuple[str, ...]] = ("walk", "run", "punch")
 
     @property
-    def props(self) -> tuple[Prop, ...]:
+    def scenes(self) -> tuple[Scene, ...]:
         """The target."""
         return (STRIKE_TARGET,)
+
+    @property
+    def needs_object_forces(self) -> bool:
+        """A foul is a touch of the target."""
+        return True
 
     def goal(self, setup: Setup) -> GoalParts:
         """0.6 for a target that leans, 0.4 for going there; all of it once the target is down.

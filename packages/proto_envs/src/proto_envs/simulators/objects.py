@@ -1,0 +1,258 @@
+"""Scenes as MuJoCo's engines take them: a body for each place, and a different scene in each environment of a batch.
+
+How environments of one model get different scenes was measured on SMPL (128 environments, 1 thread, MuJoCo 4.0; 8
+scenes of 2 held objects with 6 boxes each and 2 loose boxes; 305 µs of physics per environment and control step without
+any):
+
+- one body per place with as many geoms as any scene needs there, whose type, size, place and mass are fields of each
+  environment: 390 µs, within the noise of one scene for all (380 µs);
+- a compiled model per environment (`Batch.set_models`): 385 to 415 µs, but no other field can then be set per
+  environment, which `set_params` lives on;
+- all objects of all scenes in every environment, those of other scenes parked without contacts: 455 to 470 µs, and 6
+  degrees of freedom more for each loose object of each scene.
+
+So it is the first, and the values come from compiling one model per scene: whatever the compiler derives is right.
+Held objects are mocap bodies and have no degrees of freedom: 4 of them cost 3 % of the physics. A loose box at rest
+costs about 10 %, most of it for its four contacts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import mujoco
+import mujoco.batch
+import numpy as np
+import torch
+from torch import Tensor
+
+from poselib.rotations import quat_apply, quat_apply_inverse, wxyz_from_xyzw, xyzw_from_wxyz
+from proto_envs.context import ObjectState
+from proto_envs.scenes import Box, Cylinder, Mesh, Scene, SceneBatch, SceneObject, Shape, Sphere
+from proto_envs.scenes.tables import AWAY
+
+__all__ = ["BatchObjects", "add_meshes", "add_objects", "mesh_name", "set_scenes"]
+
+_TYPES = {
+    Box: mujoco.mjtGeom.mjGEOM_BOX,
+    Sphere: mujoco.mjtGeom.mjGEOM_SPHERE,
+    Cylinder: mujoco.mjtGeom.mjGEOM_CYLINDER,
+    Mesh: mujoco.mjtGeom.mjGEOM_MESH,
+}
+_NOTHING = 1 << 10
+_SHAPE_OF_BVH = ("bvh_child", "bvh_depth", "bvh_nodeid")
+
+
+def add_objects(
+    spec: mujoco.MjSpec, batch: SceneBatch, scene: int, friction: float, watched: Sequence[str] = ()
+) -> None:
+    """Add the objects of one scene to a physics model that is laid out for all of them.
+
+    Args:
+        spec: the model.
+        batch: the scenes.
+        scene: which of them.
+        friction: sliding friction of objects that say nothing else.
+        watched: bodies; a sensor is added for the force with which each of them pushes the object of each place.
+    """
+    add_meshes(spec, batch.scenes)
+    for place, thing in enumerate(batch.places[scene]):
+        held = place < batch.num_held
+        body = spec.worldbody.add_body(name=_body(place), mocap=held)
+        body.pos = (0.0, 0.0, AWAY) if thing is None else thing.position
+        if thing is not None:
+            body.quat = _wxyz(thing.rotation)
+        if not held:
+            joint = body.add_freejoint(name=_body(place))
+            # MuJoCo stores less of the inertia of a body whose centre of mass is its origin; but all environments have
+            # one layout. A body with others below it is never one of these.
+            body.add_body()
+            if thing is None:
+                # It weighs something, as every moving body must, and sinks by 10 micrometres a second.
+                body.mass, body.inertia, body.explicitinertial = 1.0, (1.0, 1.0, 1.0), True
+                joint.damping = [1e6, 0.0, 0.0]
+        for piece in range(max(map(_num_geoms, (row[place] for row in batch.places)))):
+            _add_geom(body, thing, piece, friction)
+    force, netforce = 1 << int(mujoco.mjtConDataField.mjCONDATA_FORCE), 3
+    for place in range(batch.num_objects if watched else 0):
+        for name in watched:
+            spec.add_sensor(
+                name=f"contact_{_body(place)}_{name}",
+                type=mujoco.mjtSensor.mjSENS_CONTACT,
+                objtype=mujoco.mjtObj.mjOBJ_BODY,
+                objname=name,
+                reftype=mujoco.mjtObj.mjOBJ_BODY,
+                refname=_body(place),
+                intprm=[force, netforce, 1],
+            )
+
+
+def _body(place: int) -> str:
+    return f"object_{place}"
+
+
+def _wxyz(rotation: tuple[float, ...]) -> tuple[float, ...]:
+    return (rotation[3], *rotation[:3])
+
+
+def _solids(thing: SceneObject) -> list[tuple[Shape, int, float]]:
+    """What an object is made of for an engine: solid, number of its convex piece, kg."""
+    solids = []
+    for part, mass in zip(thing.parts, thing.part_masses, strict=True):
+        pieces = len(part.pieces()) if isinstance(part, Mesh) else 1
+        solids += [(part, piece, mass / pieces) for piece in range(pieces)]
+    return solids
+
+
+def _num_geoms(thing: SceneObject | None) -> int:
+    return 0 if thing is None else len(_solids(thing))
+
+
+def _add_geom(body: mujoco.MjsBody, thing: SceneObject | None, index: int, friction: float) -> None:
+    solids = [] if thing is None else _solids(thing)
+    if thing is None or index >= len(solids):
+        # Nothing else has this bit; with none at all the layout of collision trees would be another.
+        body.add_geom(type=mujoco.mjtGeom.mjGEOM_SPHERE, size=(0.01, 0, 0), mass=0.0, contype=_NOTHING, conaffinity=0)
+        return
+    part, piece, mass = solids[index]
+    geom = body.add_geom(
+        type=_TYPES[type(part)],
+        pos=part.position,
+        quat=_wxyz(part.rotation),
+        mass=mass,
+        contype=1,
+        conaffinity=1,
+        condim=3,
+        # What an object says of its own friction holds in all of its contacts; else the larger of the two counts.
+        priority=0 if thing.friction is None else 1,
+        friction=(friction if thing.friction is None else thing.friction, 0.005, 0.0001),
+    )
+    match part:
+        case Box():
+            geom.size = [0.5 * edge for edge in part.size]
+        case Sphere():
+            geom.size = (part.radius, 0, 0)
+        case Cylinder():
+            geom.size = (part.radius, 0.5 * part.height, 0)
+        case Mesh():
+            geom.meshname = mesh_name(part, piece)
+
+
+def mesh_name(mesh: Mesh, piece: int) -> str:
+    """Name of a convex piece of a mesh among a model's assets."""
+    return f"{mesh.file}:{mesh.scale:g}:{mesh.convex}:{mesh.concavity:g}:{piece}"
+
+
+def add_meshes(spec: mujoco.MjSpec, scenes: Sequence[Scene]) -> None:
+    """Add the convex pieces of all meshes of all scenes to a model's assets."""
+    added = set()
+    for mesh in (mesh for scene in scenes for mesh in scene.meshes):
+        for index, (vertices, triangles) in enumerate(mesh.pieces()):
+            if (name := mesh_name(mesh, index)) in added:
+                continue
+            added.add(name)
+            asset = spec.add_mesh(name=name, inertia=mujoco.mjtMeshInertia.mjMESH_INERTIA_CONVEX)
+            asset.uservert, asset.userface = vertices.ravel().tolist(), triangles.ravel().tolist()
+
+
+def set_scenes(batch: mujoco.batch.Batch, models: Sequence[mujoco.MjModel], scenes: SceneBatch) -> None:
+    """Give each environment of a batch the scene that is assigned to it.
+
+    Args:
+        batch: of the first model.
+        models: one per scene.
+        scenes: the assignment.
+    """
+    if len(models) == 1:
+        return
+    rows = scenes.assignment.numpy()
+    for name, values in _differing(models).items():
+        batch.expand(name)[:] = np.stack(values)[rows]
+    if any(not np.array_equal(getattr(m, name), getattr(models[0], name)) for m in models for name in _SHAPE_OF_BVH):
+        # The tree of bounding boxes over a body's geoms has one form for all environments; it saves little here.
+        batch.expand("opt.disableflags")[:] |= int(mujoco.mjtDisableBit.mjDSBL_MIDPHASE)
+
+
+def _differing(models: Sequence[mujoco.MjModel]) -> Mapping[str, list[np.ndarray]]:
+    """Values per model of the fields in which they differ."""
+    found = {}
+    for name in sorted(mujoco.batch.MODEL_FIELDS):
+        values = [np.asarray(getattr(model, name)) for model in models if hasattr(model, name)]
+        if any(not np.array_equal(values[0], other) for other in values[1:]):
+            found[name] = values
+    return found
+
+
+class BatchObjects:
+    """The objects of all environments of a batch: where they are in its rows of state."""
+
+    def __init__(self, batch: mujoco.batch.Batch, scenes: SceneBatch | None, watched: int) -> None:
+        """Find them.
+
+        Args:
+            batch: of a model with the objects.
+            scenes: what stands there; None: nothing.
+            watched: bodies whose forces on the objects are measured.
+        """
+        held, count = (0, 0) if scenes is None else (scenes.num_held, scenes.num_objects)
+        model, n = batch.model, batch.nsim
+        self._held = held
+        joints = [model.joint(_body(place)).id for place in range(held, count)]
+        self._qpos_columns = (model.jnt_qposadr[joints].reshape(-1, 1) + np.arange(7)).astype(np.int64)
+        self._qvel_columns = (model.jnt_dofadr[joints].reshape(-1, 1) + np.arange(6)).astype(np.int64)
+        self._qpos, self._qvel = torch.from_numpy(batch.bind("qpos")), torch.from_numpy(batch.bind("qvel"))
+        # Robots have no mocap bodies, so that these are the held objects in their order.
+        self._position, self._rotation = (torch.from_numpy(batch.bind(f"mocap_{name}")) for name in ("pos", "quat"))
+        self._velocity = torch.zeros(n, held, 6)
+        """of held objects: m/s, rad/s, world"""
+        self.forces = torch.zeros(n, count, watched, 3)
+        """N, of each watched body on each object in the last substep"""
+
+    def state(self, ids: Tensor | None) -> ObjectState:
+        """State of the O objects, in new tensors."""
+        rows = slice(None) if ids is None else ids
+        qpos = self._qpos[rows].float()[:, self._qpos_columns]
+        qvel = self._qvel[rows].float()[:, self._qvel_columns]
+        held = self._velocity[rows]
+        loose_rotations = xyzw_from_wxyz(qpos[..., 3:])
+        turning = quat_apply(loose_rotations, qvel[..., 3:])
+        held_rotations = xyzw_from_wxyz(self._rotation[rows].float())
+        return ObjectState(
+            positions=torch.cat([self._position[rows].float(), qpos[..., :3]], dim=1),
+            rotations=torch.cat([held_rotations, loose_rotations], dim=1),
+            velocities=torch.cat([held[..., :3], qvel[..., :3]], dim=1),
+            angular_velocities=torch.cat([held[..., 3:], turning], dim=1),
+            robot_forces=self.forces[rows].clone() if self.forces.shape[2] else None,
+        )
+
+    def put(self, ids: Tensor | None, state: ObjectState, *, held_only: bool = False) -> None:
+        """Put the objects of environments `ids` into a state, with `held_only` only those that are held."""
+        rows, h = slice(None) if ids is None else ids, self._held
+        self._position[rows] = state.positions[:, :h].double()
+        self._rotation[rows] = wxyz_from_xyzw(state.rotations[:, :h]).double()
+        self._velocity[rows] = torch.cat([state.velocities, state.angular_velocities], dim=-1)[:, :h]
+        if held_only:
+            return
+        rotations = state.rotations[:, h:]
+        turned = quat_apply_inverse(rotations, state.angular_velocities[:, h:])
+        every = torch.arange(len(self._qpos)) if ids is None else ids
+        index = every.view(-1, 1, 1)
+        self._qpos[index, self._qpos_columns] = torch.cat(
+            [state.positions[:, h:], wxyz_from_xyzw(rotations)], dim=-1
+        ).double()
+        self._qvel[index, self._qvel_columns] = torch.cat([state.velocities[:, h:], turned], dim=-1).double()
+        self.forces[rows] = 0.0
+
+    def forget(self, ids: Tensor) -> None:
+        """No velocities of held objects and no forces any more."""
+        self._velocity[ids] = 0.0
+        self.forces[ids] = 0.0
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What the batch's own state lacks."""
+        return {"held_velocity": self._velocity} if self._held else {}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Restore `state_dict`."""
+        for name, live in self.state_dict().items():
+            live.copy_(state[name])
