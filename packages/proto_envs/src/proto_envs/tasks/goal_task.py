@@ -79,7 +79,7 @@ class GoalTask(Task):
                 raise ValueError(f"{what} must be finite and not negative, got {value}")
             if entry.name.endswith("_share") and not value <= 1.0:
                 raise ValueError(f"{what} must be in [0, 1], got {value}")
-            if isinstance(value, tuple) and list(value) != sorted(value):
+            if isinstance(value, tuple) and numbers != sorted(numbers):
                 raise ValueError(f"{what} must grow from low to high, got {value}")
 
     @abstractmethod
