@@ -16,10 +16,10 @@ from proto_envs.motions import Motions, load_motions, samples_of
 from proto_envs.randomization.reading import RandomizationLike, make_randomization
 from proto_envs.registration import TASKS
 from proto_envs.robots import Robot, get_robot
-from proto_envs.scenes import SceneSet, ScenesLike, make_scenes
+from proto_envs.scenes import SceneBatch, SceneSet, ScenesLike, make_scenes
 from proto_envs.simulators import SimulationSettings, make_simulator
 from proto_envs.tasks.base import Task
-from proto_envs.terrain import FLAT, TerrainLike, make_terrain
+from proto_envs.terrain import FLAT, Terrain, TerrainLike, make_terrain
 from proto_envs.vector_env import ProtoVectorEnv
 
 __all__ = ["make_vector_env"]
@@ -75,10 +75,8 @@ def make_vector_env(
         render_mode: "rgb_array" to allow `render()`.
         terrain: "flat", "complex", "harsh", a file, fields of `proto_envs.terrain.TerrainConfig`, or a `Terrain`.
         force_flat: put flat ground under an environment made for `terrain`; what the policy sees keeps its size.
-        scenes: what stands beside the robots: a sample's name, a YAML file, a `proto_envs.scenes.Scene`, a list of
-            these, or `{"scenes": ..., "order": ..., "seed": ...}`; None takes those of the task.
-        randomization: perturbations, as the name of a preset, a YAML file, fields of
-            `proto_envs.randomization.config.Randomization`, or the dataclass; None: none.
+        scenes: what stands beside the robots, one of `proto_envs.scenes.ScenesLike`; None: the task's own.
+        randomization: perturbations: a preset's name, a YAML file, fields of `Randomization`, or one; None: none.
         **unknown: refused, with the nearest valid name.
 
     Raises:
@@ -92,15 +90,13 @@ def make_vector_env(
     under = ground if perturbed.terrain is None else make_terrain(perturbed.terrain)
     configured = task_class(task_name).configured(task or {})
     beside = _scenes(scenes, task_name, configured)
-    settings = SimulationSettings(
-        control_hz=robot.control_hz if control_hz is None else control_hz,
-        substeps=robot.substeps if substeps is None else substeps,
-        threads=threads,
-        contact_forces=configured.needs_contact_forces,
-        scenes=None if beside is None else beside.batch(num_envs),
-        object_forces=configured.needs_object_forces,
-        terrain=FLAT if force_flat else under,
+    rates = (
+        robot.control_hz if control_hz is None else control_hz,
+        robot.substeps if substeps is None else substeps,
+        threads,
     )
+    placed = None if beside is None else beside.batch(num_envs)
+    settings = _settings(configured, rates, FLAT if force_flat else under, placed)
     library = load_motions(_clips(motions, configured, robot, beside), robot)
     return ProtoVectorEnv(
         robot,
@@ -113,6 +109,21 @@ def make_vector_env(
         render_mode=render_mode,
         uneven=not ground.is_flat,
         randomization=perturbed,
+    )
+
+
+def _settings(
+    task: Task, rates: tuple[float, int, int], terrain: Terrain, scenes: SceneBatch | None
+) -> SimulationSettings:
+    """How a task is simulated, with control steps per second, physics steps in each, and threads."""
+    return SimulationSettings(
+        control_hz=rates[0],
+        substeps=rates[1],
+        threads=rates[2],
+        contact_forces=task.needs_contact_forces,
+        object_forces=task.needs_object_forces,
+        terrain=terrain,
+        scenes=scenes,
     )
 
 
