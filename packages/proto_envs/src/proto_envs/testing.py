@@ -6,6 +6,7 @@ Gymnasium ships a checker for single environments only; `check_vector_env` is on
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch import Tensor
 from poselib.kinematics import forward_kinematics, forward_velocities
 from poselib.rotations import angle_between, quat_from_exp_map
 from proto_envs.context import ResetState
+from proto_envs.parameter_checks import PARAMETER_CHECKS
 from proto_envs.robots import Robot
 from proto_envs.simulators import SimulationSettings, Simulator
 
@@ -336,21 +338,19 @@ def check_determinism(make: EngineFactory, robot: Robot, tolerance: float) -> fl
 
 
 def check_parameters(make: EngineFactory, robot: Robot, tolerance: float) -> float:
-    """Halved gravity halves the fall, in that environment alone. Relative error; needs the parameter "gravity"."""
+    """Parameters of single environments take effect, there alone. Largest error, as a share of the allowed one."""
     simulator = make(robot, 2, SimulationSettings())
-    if "gravity" not in simulator.capabilities.parameters:
-        return float("nan")
-    simulator.set_state(_ids(simulator), _rest_state(robot, 2, 3.0))
-    ids = torch.tensor([1], device=simulator.device)
-    simulator.set_params("gravity", ids, torch.tensor([-0.5 * 9.81], device=simulator.device))
-    targets = torch.zeros(2, robot.skeleton.num_dofs, device=simulator.device)
-    for _ in range(10):
-        simulator.step(targets)
-    fallen = 3.0 - simulator.robot().body_positions[:, 0, 2]
-    error = float((fallen[1] / fallen[0] / 0.5 - 1.0).abs())
-    _require(error <= 0.01, f"half the gravity gave {float(fallen[1] / fallen[0]):.3f} of the fall")
+    known = simulator.capabilities.parameters
     simulator.close()
-    return error
+    worst = float("nan")
+    for name in sorted(known):
+        if name not in PARAMETER_CHECKS:
+            raise ConformanceError(f"{name!r} is no parameter of the protocol; there are {sorted(PARAMETER_CHECKS)}")
+        check, allowed = PARAMETER_CHECKS[name]
+        error = check(make, robot)
+        _require(error <= allowed, f"{name}: error {error:.2e}, at most {allowed:.0e} ({check.__doc__})")
+        worst = max(error / allowed, 0.0 if math.isnan(worst) else worst)
+    return worst
 
 
 def check_exact_state(make: EngineFactory, robot: Robot, tolerance: float) -> float:

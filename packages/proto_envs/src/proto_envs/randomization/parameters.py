@@ -49,8 +49,7 @@ class Parameters:
     @property
     def values(self) -> dict[str, Tensor]:
         """(N, ...) of each parameter that is drawn, as `Simulator.set_params` takes it."""
-        present = self._simulator.parameters
-        return {name: present[name] for name in self._entries}
+        return {name: self._simulator.get_params(name) for name in self._entries}
 
     def draw(self, ids: Tensor, generator: torch.Generator, *, everything: bool) -> None:
         """Draw anew for environments `ids` (n,): what changes with each episode, or everything."""
@@ -58,7 +57,7 @@ class Parameters:
             drawn = [entry for entry in entries if everything or entry.range.varies]
             if not drawn:
                 continue
-            values = self._simulator.parameters[name][ids].clone()
+            values = self._simulator.get_params(name)[ids]
             flat = values.view(len(ids), -1)
             for entry in drawn:
                 count = max(entry.draws) + 1

@@ -132,9 +132,8 @@ class Simulator(Protocol):
             values: shaped as `name` says.
         """
 
-    @property
-    def parameters(self) -> Mapping[str, Tensor]:
-        """What holds now, for all of `capabilities.parameters`: (N, ...) with every axis that the name says."""
+    def get_params(self, name: str) -> Tensor:
+        """What holds now, set or not: (N, ...) with every axis that `set_params` says, in a new tensor."""
 
     def add_velocity(self, linear: Tensor, angular: Tensor) -> None:
         """Change the velocity of whole robots by (N, 3) m/s and rad/s, world; their joints keep theirs."""

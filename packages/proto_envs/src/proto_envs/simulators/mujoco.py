@@ -278,10 +278,9 @@ class MujocoSimulator:
         """Change a physical parameter; which there are says `Simulator.set_params`."""
         self._parameters.set(name, ids, values)
 
-    @property
-    def parameters(self) -> Mapping[str, Tensor]:
-        """What holds now, (N, ...) by name."""
-        return self._parameters.values
+    def get_params(self, name: str) -> Tensor:
+        """What holds now, (N, ...) with every axis that `Simulator.set_params` says."""
+        return self._parameters.get(name)
 
     def add_velocity(self, linear: Tensor, angular: Tensor) -> None:
         """Change the velocity of whole robots by (N, 3) m/s and rad/s, world; their joints keep theirs."""

@@ -31,16 +31,16 @@ class BatchParameters:
         n, bodies, dofs = batch.nsim, layout.bodies.stop - layout.bodies.start, len(layout.dof_qvel)
         self._batch, self._layout, self._dofs = batch, layout, dofs
         self._neutral = {
-            "gravity": torch.tensor(batch.model.opt.gravity).float().repeat(n, 1),
-            "friction": torch.ones(n),
-            "mass": torch.ones(n, bodies),
-            "com_offset": torch.zeros(n, bodies, 3),
-            "stiffness": torch.ones(n, dofs),
-            "damping": torch.ones(n, dofs),
-            "armature": torch.ones(n, dofs),
-            "joint_friction": torch.zeros(n, dofs),
+            "gravity": torch.tensor(batch.model.opt.gravity).repeat(n, 1),
+            "friction": torch.ones(n, dtype=torch.float64),
+            "mass": torch.ones(n, bodies, dtype=torch.float64),
+            "com_offset": torch.zeros(n, bodies, 3, dtype=torch.float64),
+            "stiffness": torch.ones(n, dofs, dtype=torch.float64),
+            "damping": torch.ones(n, dofs, dtype=torch.float64),
+            "armature": torch.ones(n, dofs, dtype=torch.float64),
+            "joint_friction": torch.zeros(n, dofs, dtype=torch.float64),
         }
-        """values that change nothing"""
+        """values that change nothing, in the engine's own precision"""
         own = batch.expanded("geom_friction")
         self._friction = np.tile(batch.model.geom_friction[:, 0], (n, 1)) if own is None else own[..., 0].copy()
         """(N, geoms) of the models; objects differ between environments"""
@@ -56,10 +56,14 @@ class BatchParameters:
         """What can be set."""
         return frozenset(self._neutral)
 
-    @property
-    def values(self) -> dict[str, Tensor]:
-        """Of all parameters, (N, ...) by name."""
-        return self._neutral | self._set
+    def get(self, name: str) -> Tensor:
+        """Present values (N, ...) of a parameter, in a new tensor.
+
+        Raises:
+            UnsupportedError: for an unknown name, with the known ones.
+        """
+        self._require(name)
+        return self._set.get(name, self._neutral[name]).float()
 
     def set(self, name: str, ids: Tensor | None, values: Tensor) -> None:
         """Change a parameter; names, shapes and units are those of `Simulator.set_params`.
@@ -68,8 +72,7 @@ class BatchParameters:
             UnsupportedError: for an unknown name, with the known ones.
             ValueError: for values of a shape that the parameter does not have.
         """
-        if name not in self._neutral:
-            raise UnsupportedError(f"engine mujoco cannot set {name!r}; it can set {sorted(self._neutral)}")
+        self._require(name)
         held = self._set.setdefault(name, self._neutral[name].clone())
         count = len(held) if ids is None else len(ids)
         wanted = (count, *held.shape[1:])
@@ -80,8 +83,12 @@ class BatchParameters:
         if tuple(values.shape) != wanted:
             raise ValueError(f"parameter {name!r}: want shape {wanted}, got {tuple(values.shape)}")
         rows = slice(None) if ids is None else ids
-        held[rows] = values.float()
-        self._apply(name, slice(None) if ids is None else ids.numpy(), held[rows].double().numpy())
+        held[rows] = values.double()
+        self._apply(name, slice(None) if ids is None else ids.numpy(), held[rows].numpy())
+
+    def _require(self, name: str) -> None:
+        if name not in self._neutral:
+            raise UnsupportedError(f"engine mujoco cannot set {name!r}; it can set {sorted(self._neutral)}")
 
     def _apply(self, name: str, rows: np.ndarray | slice, values: np.ndarray) -> None:
         model, bodies, qvel = self._batch.model, self._layout.bodies, self._layout.dof_qvel
