@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -188,6 +188,8 @@ class Context:
     """reference at the K future moments the task looks at, (N, K, ...) in each field"""
     style_frames: Callable[[], Tensor] | None = None
     """gives (N, K, F), what `StyleHistory` remembers of K moments, the newest first"""
+    goal: Any = None
+    """a goal that is none of those below: of your own control, of the type that your own kernels expect"""
     steering: SteeringGoal | None = None
     path: PathGoal | None = None
     reach: ReachGoal | None = None
