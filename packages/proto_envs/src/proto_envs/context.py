@@ -8,9 +8,9 @@ otherwise.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -21,7 +21,10 @@ from proto_envs.goals import JumpGoal, PathGoal, ReachGoal, SparseGoal, Steering
 from proto_envs.robots import Robot
 from proto_envs.terrain import FLAT, Terrain
 
-__all__ = ["Context", "ObjectState", "PastStates", "ResetState", "RobotState", "TrackingError", "given"]
+__all__ = ["Context", "ObjectState", "PastStates", "ResetState", "RobotState", "SceneView", "TrackingError", "given"]
+
+if TYPE_CHECKING:
+    from proto_envs.scenes.tables import SceneTables
 
 _Part = TypeVar("_Part")
 
@@ -93,7 +96,7 @@ class ResetState:
 
 @dataclass(frozen=True)
 class ObjectState:
-    """O loose bodies beside each of n robots; world frame."""
+    """O objects beside each of n robots; world frame."""
 
     positions: Tensor
     """(n, O, 3) m, of their origins"""
@@ -104,7 +107,33 @@ class ObjectState:
     angular_velocities: Tensor
     """(n, O, 3) rad/s"""
     robot_forces: Tensor | None = None
-    """(n, O, B, 3) N, of each body of the robot on each of them in the last substep; not needed to set a state"""
+    """(n, O, B, 3) N, of each body of the robot on each of them in the last substep, where the task has it measured;
+    not needed to set a state"""
+
+    def rows(self, ids: Tensor | None) -> ObjectState:
+        """The same of some robots; None stands for all of them."""
+        if ids is None:
+            return self
+        return replace(self, **{name: field[ids] for name, field in vars(self).items() if field is not None})
+
+
+@dataclass(frozen=True, eq=False)
+class SceneView:
+    """The scenes of n robots: what their objects are, beside `Context.objects`, which says where they are."""
+
+    tables: SceneTables
+    """of the scenes there are"""
+    scenes: Tensor
+    """(n,) int64, which of them"""
+    reference: ObjectState | None = None
+    """where the objects should be now, where some have a trajectory"""
+    destination: Tensor | None = None
+    """(n, 3) m, where a task wants the target's origin to be"""
+
+    @property
+    def targets(self) -> Tensor:
+        """(n,) int64, place of the object that the task is about."""
+        return self.tables.targets[self.scenes]
 
 
 @dataclass(frozen=True)
@@ -181,7 +210,9 @@ class Context:
     terrain: Terrain = FLAT
     """the ground; `terrain.heights` gives its height anywhere"""
     objects: ObjectState | None = None
-    """loose bodies beside the robots, where the task has some"""
+    """what stands beside the robots, where there is something"""
+    scene: SceneView | None = None
+    """what that is, where a `Scenery` keeps it"""
     motion: BodyState | None = None
     """reference at this moment, where the task has one"""
     upcoming: BodyState | None = None

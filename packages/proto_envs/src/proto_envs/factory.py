@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import import_module
 from numbers import Integral
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any, Literal
 from gymnasium.vector import AutoresetMode
 
 from proto_envs.motions import Motions, load_motions, samples_of
+from proto_envs.randomization.projectiles import boxes
 from proto_envs.randomization.reading import RandomizationLike, make_randomization
 from proto_envs.registration import TASKS
 from proto_envs.robots import Robot, get_robot
@@ -80,29 +82,22 @@ def make_vector_env(
         **unknown: refused, with the nearest valid name.
 
     Raises:
-        TypeError, ValueError, KeyError: for an unknown keyword, task field, value or robot, with the valid ones.
-        RobotError: for a file that makes no robot.
+        TypeError, ValueError, KeyError: for an unknown keyword, task field, value or robot, or a file that makes none.
     """
-    _refuse_unknown(unknown)
-    _require_count(num_envs)
-    _require_valid(observation=observation, output=output, render_mode=render_mode, device=device)
+    _check(num_envs, unknown, observation=observation, output=output, render_mode=render_mode, device=device)
     robot, ground, perturbed = _robot(robot), make_terrain(terrain), make_randomization(randomization)
-    under = ground if perturbed.terrain is None else make_terrain(perturbed.terrain)
+    under = FLAT if force_flat else ground if perturbed.terrain is None else make_terrain(perturbed.terrain)
     configured = task_class(task_name).configured(task or {})
-    beside = _scenes(scenes, task_name, configured)
-    rates = (
-        robot.control_hz if control_hz is None else control_hz,
-        robot.substeps if substeps is None else substeps,
-        threads,
-    )
-    placed = None if beside is None else beside.batch(num_envs)
-    settings = _settings(configured, rates, FLAT if force_flat else under, placed)
-    library = load_motions(_clips(motions, configured, robot, beside), robot)
+    beside = _scenes(scenes, task_name, configured, num_envs)
+    rates = (robot.control_hz if control_hz is None else control_hz, robot.substeps if substeps is None else substeps)
+    settings = _settings(configured, rates, threads, under, beside)
+    if perturbed.projectiles is not None:
+        settings = replace(settings, projectiles=boxes(perturbed.projectiles, num_envs))
     return ProtoVectorEnv(
         robot,
         configured,
         make_simulator(backend, robot, num_envs, settings),
-        library,
+        load_motions(_clips(motions, configured, robot, beside), robot),
         observation=observation,
         output=output,
         autoreset_mode=_autoreset(autoreset_mode),
@@ -113,13 +108,14 @@ def make_vector_env(
 
 
 def _settings(
-    task: Task, rates: tuple[float, int, int], terrain: Terrain, scenes: SceneBatch | None
+    task: Task, rates: tuple[float, int], threads: int, terrain: Terrain, scenes: SceneBatch | None
 ) -> SimulationSettings:
-    """How a task is simulated, with control steps per second, physics steps in each, and threads."""
+    """How a task is simulated; `rates` are control steps per second and physics steps in each."""
+    control_hz, substeps = rates
     return SimulationSettings(
-        control_hz=rates[0],
-        substeps=rates[1],
-        threads=rates[2],
+        control_hz=control_hz,
+        substeps=substeps,
+        threads=threads,
         contact_forces=task.needs_contact_forces,
         object_forces=task.needs_object_forces,
         terrain=terrain,
@@ -148,17 +144,17 @@ def _robot(robot: str | Path | Robot | None) -> Robot:
     return robot if isinstance(robot, Robot) else get_robot(robot)
 
 
-def _scenes(given: ScenesLike | None, task_name: str, task: Task) -> SceneSet | None:
-    """The scenes that were given, or those of the task."""
+def _scenes(given: ScenesLike | None, task_name: str, task: Task, num_envs: int) -> SceneBatch | None:
+    """The scenes that were given, or those of the task, spread over the environments."""
     if given is None:
-        return SceneSet(task.scenes) if task.scenes else None
+        return SceneSet(task.scenes).batch(num_envs) if task.scenes else None
     if not task.takes_scenes:
         able = [name for name in TASKS if task_class(name).takes_scenes]
         raise ValueError(f"scenes={given!r}: task {task_name} takes none; those that do are {able}")
-    return make_scenes(given)
+    return make_scenes(given).batch(num_envs)
 
 
-def _clips(motions: Motions, task: Task, robot: Robot, scenes: SceneSet | None) -> Motions:
+def _clips(motions: Motions, task: Task, robot: Robot, scenes: SceneBatch | None) -> Motions:
     """What "auto" stands for (the clips of the scenes, or those of the task), or the clips that were named."""
     if motions != AUTO:
         return motions
@@ -177,12 +173,11 @@ def _autoreset(mode: AutoresetMode | str) -> AutoresetMode:
     return names[str(mode).lower()]
 
 
-def _require_count(num_envs: object) -> None:
+def _check(num_envs: object, unknown: Mapping[str, Any], **values: object) -> None:
+    """Refuse what is no keyword, no number of environments, or not among the values that a keyword has."""
+    _refuse_unknown(unknown)
     if not isinstance(num_envs, Integral) or num_envs < 1:
         raise ValueError(f"num_envs must be a whole number of at least 1, got {num_envs!r}")
-
-
-def _require_valid(**values: object) -> None:
     for name, value in values.items():
         if value not in _VALID[name]:
             raise ValueError(f"{name}={value!r}: there are {', '.join(map(repr, _VALID[name]))}")

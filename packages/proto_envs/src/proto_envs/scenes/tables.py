@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -83,6 +84,11 @@ class SceneTables:
             _fps=table(lambda thing: 1.0 if thing.trajectory is None else float(thing.trajectory.fps), 1.0),
             _places=places,
         )
+
+    def to(self, device: torch.device | str) -> SceneTables:
+        """The same on another device."""
+        moved: Any = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor) and k != "points"}
+        return replace(self, **moved)
 
     @cached_property
     def points(self) -> Tensor:
