@@ -17,10 +17,8 @@ from __future__ import annotations
 import ctypes
 import gc
 import json
-import platform
 import resource
 import statistics
-import subprocess
 import tempfile
 import time
 from dataclasses import asdict, dataclass
@@ -28,12 +26,9 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
-import mujoco
-import numpy as np
-import torch
 import tyro
 from gymnasium.vector import AutoresetMode
-from mujoco.batch import Batch
+from physics_alone import PhysicsAlone, env_seconds_per_step, gentle_actions, record, versions
 
 import proto_envs  # noqa: F401 - registers the ids
 from proto_agents.algorithms.ppo import PPO, PPOConfig
@@ -72,21 +67,21 @@ class Arguments:
 
 def main(args: Arguments) -> None:
     """Measure and print."""
-    controls, states = _record(args)
+    recording = record(lambda mode: _make(args, mode), args.steps)
     before = _resident_kib()
     env = _make(args)
     simulator = env.simulator
     assert isinstance(simulator, MujocoSimulator)
-    actions = _actions(env, args.steps)
-    _env_seconds_per_step(env, actions)
+    actions = gentle_actions(env, args.steps)
+    env_seconds_per_step(env, actions)
     engine_memory = simulator.batch.state.nbytes / 1024
     memory = _resident_kib() - before - engine_memory
-    physics = _PhysicsAlone(simulator, controls, states)
+    physics = PhysicsAlone(env, recording)
     runner = _runner(env) if args.train else None
     times: dict[str, list[float]] = {"physics": [], "env": [], "training": []}
     for _ in range(args.rounds):
         times["physics"].append(physics.seconds_per_step())
-        times["env"].append(_env_seconds_per_step(env, actions))
+        times["env"].append(env_seconds_per_step(env, actions))
         if runner is not None:
             times["training"].append(_training_seconds_per_step(runner))
     rates = {name: args.num_envs / statistics.median(values) for name, values in times.items() if values}
@@ -104,12 +99,7 @@ def main(args: Arguments) -> None:
         "substeps": simulator.substeps,
         "threads": simulator.batch.nthread,
         "settings": asdict(args),
-        "mujoco": mujoco.__version__,
-        "torch": torch.__version__,
-        "gymnasium": gymnasium.__version__,
-        "python": platform.python_version(),
-        "processor": platform.processor() or platform.machine(),
-        "commit": _commit(),
+        **versions(),
         "peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
     }
     _print_table(result)
@@ -131,56 +121,6 @@ def _make(args: Arguments, mode: AutoresetMode = AutoresetMode.SAME_STEP) -> Pro
     assert isinstance(env, ProtoVectorEnv)
     env.reset(seed=0)
     return env
-
-
-def _actions(env: ProtoVectorEnv, steps: int) -> list[torch.Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    shape = (env.num_envs, env.robot.skeleton.num_dofs)
-    return [0.1 * torch.randn(shape, generator=generator) for _ in range(steps)]
-
-
-def _record(args: Arguments) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Set-points and starting states of real steps, so that physics alone does the very same work, step by step."""
-    env = _make(args, AutoresetMode.DISABLED)
-    simulator = env.simulator
-    assert isinstance(simulator, MujocoSimulator)
-    controls, states = [], []
-    for action in _actions(env, args.steps):
-        states.append(simulator.batch.state.copy())
-        _, _, terminated, truncated, _ = env.step(action)
-        controls.append(simulator.batch.bind("ctrl").copy())
-        if (done := terminated | truncated).any():
-            env.reset(options={"reset_mask": done})
-    env.close()
-    return controls, states
-
-
-class _PhysicsAlone:
-    """The engine without anything around it: no stage for observations, no fields bound but the set-points."""
-
-    def __init__(self, simulator: MujocoSimulator, controls: list[np.ndarray], states: list[np.ndarray]) -> None:
-        self.batch = Batch(simulator.model, simulator.num_envs, simulator.batch.nthread)
-        self.ctrl = self.batch.bind("ctrl")
-        self.substeps = simulator.substeps
-        self.controls, self.states = controls, states
-
-    def seconds_per_step(self) -> float:
-        total = 0.0
-        for control, state in zip(self.controls, self.states, strict=True):
-            self.batch.state[:] = state
-            start = time.perf_counter()
-            self.ctrl[:] = control
-            self.batch.step(nstep=self.substeps)
-            total += time.perf_counter() - start
-        return total / len(self.controls)
-
-
-def _env_seconds_per_step(env: ProtoVectorEnv, actions: list[torch.Tensor]) -> float:
-    env.reset(seed=0)
-    start = time.perf_counter()
-    for action in actions:
-        env.step(action)
-    return (time.perf_counter() - start) / len(actions)
 
 
 def _runner(env: ProtoVectorEnv) -> Runner:
@@ -205,17 +145,6 @@ def _resident_kib() -> float:
         if line.startswith("VmRSS"):
             return float(line.split()[1])
     raise RuntimeError("no VmRSS in /proc/self/status")
-
-
-def _commit() -> str:
-    found = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return found.stdout.strip() or "unknown"
 
 
 def _print_table(result: dict[str, Any]) -> None:

@@ -79,13 +79,12 @@ class MujocoSimulator:
             # MuJoCo's own way is to print and to write MUJOCO_LOG.TXT into the working folder.
             mujoco.set_mju_user_warning(_log_warning)
         self.scenes = scenes = settings.scenes
-        models = [
-            physics_spec(robot, settings, i).compile() for i in range(1 if scenes is None else len(scenes.scenes))
-        ]
-        self.model = models[0]
+        count = 1 if scenes is None else len(scenes.scenes)
+        self.models = [physics_spec(robot, settings, i).compile() for i in range(count)]
+        self.model = self.models[0]
         self.batch = Batch(self.model, num_envs, settings.threads or cpu_count())
         if scenes is not None:
-            set_scenes(self.batch, models, scenes)
+            set_scenes(self.batch, self.models, scenes)
         self._skeleton = robot.skeleton
         self.substeps = settings.substeps
         self._layout = layout = JointLayout.of(robot, self.model)
