@@ -13,7 +13,6 @@ from motionlib.viewing import RenderError, VideoWriter
 from motionlib.viewing.pictures import add_studio, open_renderer
 from poselib.rotations import matrix_from_quat, wxyz_from_xyzw, xyzw_from_wxyz
 from proto_envs.components.control import Markers
-from proto_envs.context import ObjectState
 from proto_envs.robots import Robot
 from proto_envs.scenes import Box, Cylinder, Mesh, SceneBatch, SceneObject, Shape, Sphere
 from proto_envs.simulators.base import SimulationSettings
@@ -51,7 +50,6 @@ class SceneRenderer:
         """
         self._robot = robot
         self._terrain = terrain.to("cpu")
-        self._scenes = scenes
         self.model = _picture_model(robot, self._terrain, scenes, width, height)
         self._data = mujoco.MjData(self.model)
         self._layout = JointLayout.of(robot, self.model)
@@ -68,7 +66,7 @@ class SceneRenderer:
         qpos: np.ndarray,
         ghost: tuple[Tensor, Tensor] | None = None,
         markers: Sequence[Markers] = (),
-        objects: tuple[int, ObjectState] | None = None,
+        objects: Sequence[tuple[SceneObject, Tensor, Tensor]] = (),
     ) -> np.ndarray:
         """One picture.
 
@@ -76,7 +74,7 @@ class SceneRenderer:
             qpos: (nq,) of the physics model, as `Simulator.render_state` gives it.
             ghost: root position (3,) and local rotations (B, 4) of the reference.
             markers: goals, (K, 3) in each field.
-            objects: number of the environment, and where the objects of all are, as `Simulator.objects` gives it.
+            objects: what stands beside the robot, with position (3,) and rotation (4,): `SceneBatch.standing`.
 
         Returns:
             (height, width, 3) uint8.
@@ -98,9 +96,8 @@ class SceneRenderer:
         option = mujoco.MjvOption()
         option.geomgroup[3] = ghost is not None
         self._renderer.update_scene(data, self._camera, option)
-        if self._scenes is not None and objects is not None:
-            for standing in self._scenes.standing(*objects):
-                _add_object(self.model, self._renderer.scene, *standing)
+        for thing in objects:
+            _add_object(self.model, self._renderer.scene, *thing)
         for marker in markers:
             _add_markers(self._renderer.scene, marker)
         return self._renderer.render().copy()

@@ -23,6 +23,7 @@ from proto_envs.randomization.randomizer import Randomizer
 from proto_envs.recording import SceneRenderer
 from proto_envs.robots import Robot
 from proto_envs.simulators import Simulator
+from proto_envs.symmetry import mirror_image
 from proto_envs.tasks.base import Setup, Task
 from proto_envs.terrain.ground import Ground
 
@@ -241,14 +242,15 @@ class ProtoVectorEnv(VectorEnv):
             return None
         if self._renderer is None:
             self._renderer = SceneRenderer(self.robot, self.ground.terrain, self.simulator.scenes)
-        beside = None if self.simulator.scenes is None else self.simulator.objects()
+        beside = [] if self.simulator.scenes is None else [(self.simulator.scenes, self.simulator.objects())]
+        beside += self.randomization.thrown()
         ghost, markers = self._ghost(), [m for c in self.components.controls.values() for m in c.markers()]
         return tuple(
             self._renderer.frame(
                 self.simulator.render_state(i),
                 None if ghost is None else (ghost.root_positions[i], ghost.local_rotations[i]),
                 [marker.of(i) for marker in markers],
-                None if beside is None else (i, beside),
+                [thing for scenes, state in beside for thing in scenes.standing(i, state)],
             )
             for i in range(self.num_envs)
         )
@@ -375,6 +377,16 @@ class ProtoVectorEnv(VectorEnv):
         setattr(self, name, values)
 
     # --- exact resume ------------------------------------------------------------------------------------------------
+
+    @property
+    def symmetry(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Indices and signs of "action" and of the observations "policy": the mirrored one is signs * vector[indices].
+
+        Raises:
+            ValueError: if the robot or the task is not symmetric, or the ground is uneven.
+        """
+        with torch.no_grad():
+            return mirror_image(self._context(None), self.components)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything that the future depends on, as flat named tensors: after loading, steps go on bit for bit."""

@@ -69,11 +69,11 @@ class Projectiles:
     """Boxes thrown at the robot (numbers of ProtoMotions 3, but for the speed: its 30 to 40 m/s knock anyone over)."""
 
     count: int = 3
-    """boxes per environment, thrown in turn; each costs time even while it lies around"""
+    """boxes per environment, thrown in turn"""
     interval: Range = Range(1.0, 3.0)  # noqa: RUF009  (it is immutable)
     """s from one throw to the next, and from the start of an episode to the first"""
     speed: Range = Range(5.0, 10.0)  # noqa: RUF009
-    """m/s"""
+    """m/s that a straight way would take; gravity is aimed off for"""
     distance: Range = Range(4.0, 5.0)  # noqa: RUF009
     """m on the ground from the robot's root to where a box comes from, any direction"""
     height: Range = Range(-0.65, 1.1)  # noqa: RUF009
@@ -85,7 +85,7 @@ class Projectiles:
     density: float = 500.0
     """kg/m3"""
     lifetime: float = 2.0
-    """s after which a thrown box is taken away"""
+    """s after which a thrown box is taken away, at most 5"""
 
     def __post_init__(self) -> None:
         """Refuse boxes that cannot be thrown.
@@ -100,9 +100,9 @@ class Projectiles:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name).low}")
         if not 0.0 < self.half_size[0] <= self.half_size[1] < math.inf:
             raise ValueError(f"half_size must be above 0, the smaller first, got {self.half_size}")
-        for name, least in (("spread", 0.0), ("density", 1e-3), ("lifetime", 1e-3)):
-            if not least <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be at least {least} and finite, got {getattr(self, name)}")
+        for name, least, most in (("spread", 0.0, 10.0), ("density", 1.0, 1e5), ("lifetime", 0.01, 5.0)):
+            if not least <= getattr(self, name) <= most:
+                raise ValueError(f"{name} must be from {least:g} to {most:g}, got {getattr(self, name)}")
         _require_each_time(self)
 
 

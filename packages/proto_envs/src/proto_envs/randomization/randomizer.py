@@ -8,12 +8,14 @@ import torch
 from torch import Tensor
 
 from proto_envs.components.terms import Kernel
-from proto_envs.context import Context
+from proto_envs.context import Context, ObjectState
 from proto_envs.randomization.channels import Senses, TargetChannel
 from proto_envs.randomization.config import Randomization
 from proto_envs.randomization.parameters import Parameters
+from proto_envs.randomization.projectiles import Thrower
 from proto_envs.randomization.pushes import Pusher
 from proto_envs.robots import Robot
+from proto_envs.scenes import SceneBatch
 from proto_envs.simulators import Simulator
 
 __all__ = ["Randomizer"]
@@ -58,7 +60,7 @@ class Randomizer:
         self._generator.seed()
         self._all = torch.arange(n, device=device)
         self._parameters = Parameters(config, robot, simulator)
-        self._targets = self._senses = self._pusher = None
+        self._targets = self._senses = self._pusher = self._thrower = None
         if config.action_noise is not None or config.action_delay is not None:
             dofs = robot.skeleton.num_dofs
             self._targets = TargetChannel(config.action_noise, config.action_delay, n, dofs, device)
@@ -66,6 +68,8 @@ class Randomizer:
             self._senses = Senses(config.observation_noise, config.observation_delay, groups, observed, moment())
         if config.pushes is not None:
             self._pusher = Pusher(config.pushes, robot, simulator)
+        if config.projectiles is not None:
+            self._thrower = Thrower(config.projectiles, simulator)
         self._draw(self._all, everything=True)
 
     @property
@@ -77,6 +81,10 @@ class Randomizer:
         steps = {name: channel.steps for name, channel in delays.items() if channel and getattr(self.config, name)}
         return {name: value.clone() for name, value in {**self._parameters.values, **steps}.items()}
 
+    def thrown(self) -> list[tuple[SceneBatch, ObjectState]]:
+        """What flies around the robots, for pictures."""
+        return [] if self._thrower is None else [self._thrower.state()]
+
     # --- episodes ----------------------------------------------------------------------------------------------------
 
     def seed(self, seed: int) -> None:
@@ -87,8 +95,9 @@ class Randomizer:
     def reset(self, ids: Tensor) -> None:
         """Begin new episodes in environments `ids` (n,), before the robots are put into their start state."""
         self._draw(ids, everything=False)
-        if self._pusher is not None:
-            self._pusher.reset(ids, self._generator)
+        for part in (self._pusher, self._thrower):
+            if part is not None:
+                part.reset(ids, self._generator)
 
     def begin(self, ids: Tensor, targets: Tensor) -> None:
         """Go on once they are there, their drives at `targets` (n, D)."""
@@ -103,9 +112,10 @@ class Randomizer:
     # --- steps -------------------------------------------------------------------------------------------------------
 
     def act(self, targets: Tensor) -> Tensor:
-        """Push, and say what reaches the drives in this step when `targets` (N, D) rad are commanded."""
-        if self._pusher is not None:
-            self._pusher.act(self._generator)
+        """Push, throw, and say what reaches the drives in this step when `targets` (N, D) rad are commanded."""
+        for part in (self._pusher, self._thrower):
+            if part is not None:
+                part.act(self._generator)
         return targets if self._targets is None else self._targets.send(targets, self._generator)
 
     def perceive(self, observation: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -130,7 +140,7 @@ class Randomizer:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything but the physical parameters, which the engine saves; empty where nothing is perturbed."""
-        parts = {"targets": self._targets, "senses": self._senses, "pushes": self._pusher}
+        parts = {"targets": self._targets, "senses": self._senses, "pushes": self._pusher, "throws": self._thrower}
         state = {f"{name}.{k}": v for name, part in parts.items() if part for k, v in part.state_dict().items()}
         if state or self._parameters.values:
             state["generator"] = self._generator.get_state()

@@ -44,6 +44,8 @@ class SimulationSettings:
     """the ground"""
     scenes: SceneBatch | None = None
     """objects beside each robot, of as many environments as there are"""
+    projectiles: SceneBatch | None = None
+    """loose objects that can be thrown, beside those of the scenes; one scene for all environments"""
     object_forces: bool = False
     """measure the force of each body on each object"""
 
@@ -113,6 +115,12 @@ class Simulator(Protocol):
         With `held_only` the loose ones stay as they are too. Held ones stay where they are put until they are put
         elsewhere; their velocities are what `objects` reports, and move nothing.
         """
+
+    def projectiles(self) -> ObjectState:
+        """State of the K projectiles, in new tensors."""
+
+    def throw(self, chosen: Tensor, state: ObjectState) -> None:
+        """Put the projectiles that `chosen` (N, K) bool says into a state; all others stay as they are, bit for bit."""
 
     def unstable(self) -> Tensor:
         """(N,) bool: the last step left numbers that are not finite or that the engine warned about."""

@@ -14,8 +14,10 @@ from proto_envs.simulators.base import SimulationSettings
 from proto_envs.simulators.objects import add_objects
 from proto_envs.terrain import FLAT, Terrain
 
-__all__ = ["GROUND", "JointLayout", "add_ground", "add_height_field", "physics_spec"]
+__all__ = ["GROUND", "PROJECTILE", "JointLayout", "add_ground", "add_height_field", "physics_spec"]
 
+PROJECTILE = "projectile"
+"""word that the names of projectiles begin with"""
 GROUND = "floor"
 """name of the ground: of the plane, or of the fixed body, the geom and the asset of a height field"""
 _FAR, _DEEP = 1000.0, 5.0
@@ -55,6 +57,8 @@ def physics_spec(robot: Robot, settings: SimulationSettings, scene: int = 0) -> 
     if settings.scenes is not None:
         watched = robot.skeleton.body_names if settings.object_forces else ()
         add_objects(spec, settings.scenes, scene, settings.friction, watched)
+    if settings.projectiles is not None:
+        add_objects(spec, settings.projectiles, 0, settings.friction, kind=PROJECTILE)
     return spec
 
 

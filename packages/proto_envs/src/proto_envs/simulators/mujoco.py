@@ -24,7 +24,7 @@ from poselib.rotations import (
 from proto_envs.context import ObjectState, ResetState, RobotState
 from proto_envs.robots import Robot
 from proto_envs.simulators.base import Capabilities, SimulationSettings, UnsupportedError
-from proto_envs.simulators.mjcf import JointLayout, physics_spec
+from proto_envs.simulators.mjcf import PROJECTILE, JointLayout, physics_spec
 from proto_envs.simulators.objects import BatchObjects, set_scenes
 from proto_envs.simulators.parameters import BatchParameters
 
@@ -99,6 +99,7 @@ class MujocoSimulator:
             state_dict=True,
         )
         self._objects = BatchObjects(self.batch, scenes, robot.skeleton.num_bodies if settings.object_forces else 0)
+        self._projectiles = BatchObjects(self.batch, settings.projectiles, kind=PROJECTILE)
         self._bind_fields()
         axes = [robot.skeleton.joints[b].axes for b in layout.ball_bodies]
         self._ball_axes = torch.tensor(axes, dtype=torch.float32).reshape(-1, 3, 3)
@@ -273,6 +274,14 @@ class MujocoSimulator:
         """Put the objects of environments `ids` into a state; all else, with `held_only` the loose ones too, stays."""
         self._objects.put(ids, state, held_only=held_only)
 
+    def projectiles(self) -> ObjectState:
+        """State of the K projectiles, in new tensors."""
+        return self._projectiles.state(None)
+
+    def throw(self, chosen: Tensor, state: ObjectState) -> None:
+        """Put the projectiles that `chosen` (N, K) bool says into a state; all others stay as they are, bit for bit."""
+        self._projectiles.put_where(chosen, state)
+
     def set_params(self, name: str, ids: Tensor | None, values: Tensor) -> None:
         """Change a physical parameter; which there are says `Simulator.set_params`."""
         self._parameters.set(name, ids, values)
@@ -320,5 +329,6 @@ class MujocoSimulator:
     def close(self) -> None:
         """Drop the batch with its threads; closing again does nothing."""
         self.__dict__.pop("_parameters", None)
-        self.__dict__.pop("_objects", None)
+        for part in ("_objects", "_projectiles"):
+            self.__dict__.pop(part, None)
         self.__dict__.pop("batch", None)

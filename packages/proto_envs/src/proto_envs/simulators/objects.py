@@ -44,7 +44,12 @@ _SHAPE_OF_BVH = ("bvh_child", "bvh_depth", "bvh_nodeid")
 
 
 def add_objects(
-    spec: mujoco.MjSpec, batch: SceneBatch, scene: int, friction: float, watched: Sequence[str] = ()
+    spec: mujoco.MjSpec,
+    batch: SceneBatch,
+    scene: int,
+    friction: float,
+    watched: Sequence[str] = (),
+    kind: str = "object",
 ) -> None:
     """Add the objects of one scene to a physics model that is laid out for all of them.
 
@@ -54,16 +59,17 @@ def add_objects(
         scene: which of them.
         friction: sliding friction of objects that say nothing else.
         watched: bodies; a sensor is added for the force with which each of them pushes the object of each place.
+        kind: word that the names of their bodies begin with.
     """
     add_meshes(spec, batch.scenes)
     for place, thing in enumerate(batch.places[scene]):
         held = place < batch.num_held
-        body = spec.worldbody.add_body(name=_body(place), mocap=held)
+        body = spec.worldbody.add_body(name=_body(kind, place), mocap=held)
         body.pos = (0.0, 0.0, AWAY) if thing is None else thing.position
         if thing is not None:
             body.quat = _wxyz(thing.rotation)
         if not held:
-            joint = body.add_freejoint(name=_body(place))
+            joint = body.add_freejoint(name=_body(kind, place))
             # MuJoCo stores less of the inertia of a body whose centre of mass is its origin; but all environments have
             # one layout. A body with others below it is never one of these.
             body.add_body()
@@ -77,18 +83,18 @@ def add_objects(
     for place in range(batch.num_objects if watched else 0):
         for name in watched:
             spec.add_sensor(
-                name=f"contact_{_body(place)}_{name}",
+                name=f"contact_{_body(kind, place)}_{name}",
                 type=mujoco.mjtSensor.mjSENS_CONTACT,
                 objtype=mujoco.mjtObj.mjOBJ_BODY,
                 objname=name,
                 reftype=mujoco.mjtObj.mjOBJ_BODY,
-                refname=_body(place),
+                refname=_body(kind, place),
                 intprm=[force, netforce, 1],
             )
 
 
-def _body(place: int) -> str:
-    return f"object_{place}"
+def _body(kind: str, place: int) -> str:
+    return f"{kind}_{place}"
 
 
 def _wxyz(rotation: tuple[float, ...]) -> tuple[float, ...]:
@@ -186,23 +192,28 @@ def _differing(models: Sequence[mujoco.MjModel]) -> Mapping[str, list[np.ndarray
 class BatchObjects:
     """The objects of all environments of a batch: where they are in its rows of state."""
 
-    def __init__(self, batch: mujoco.batch.Batch, scenes: SceneBatch | None, watched: int) -> None:
+    def __init__(
+        self, batch: mujoco.batch.Batch, scenes: SceneBatch | None, watched: int = 0, kind: str = "object"
+    ) -> None:
         """Find them.
 
         Args:
             batch: of a model with the objects.
             scenes: what stands there; None: nothing.
             watched: bodies whose forces on the objects are measured.
+            kind: as `add_objects` was told.
         """
         held, count = (0, 0) if scenes is None else (scenes.num_held, scenes.num_objects)
         model, n = batch.model, batch.nsim
         self._held = held
-        joints = [model.joint(_body(place)).id for place in range(held, count)]
+        joints = [model.joint(_body(kind, place)).id for place in range(held, count)]
         self._qpos_columns = (model.jnt_qposadr[joints].reshape(-1, 1) + np.arange(7)).astype(np.int64)
         self._qvel_columns = (model.jnt_dofadr[joints].reshape(-1, 1) + np.arange(6)).astype(np.int64)
         self._qpos, self._qvel = torch.from_numpy(batch.bind("qpos")), torch.from_numpy(batch.bind("qvel"))
         # Robots have no mocap bodies, so that these are the held objects in their order.
-        self._position, self._rotation = (torch.from_numpy(batch.bind(f"mocap_{name}")) for name in ("pos", "quat"))
+        self._position, self._rotation = (
+            torch.from_numpy(batch.bind(f"mocap_{name}"))[:, :held] for name in ("pos", "quat")
+        )
         self._velocity = torch.zeros(n, held, 6)
         """of held objects: m/s, rad/s, world"""
         self.forces = torch.zeros(n, count, watched, 3)
@@ -242,6 +253,16 @@ class BatchObjects:
         ).double()
         self._qvel[index, self._qvel_columns] = torch.cat([state.velocities[:, h:], turned], dim=-1).double()
         self.forces[rows] = 0.0
+
+    def put_where(self, chosen: Tensor, state: ObjectState) -> None:
+        """Put the objects that `chosen` (N, O) bool says into a state; only where all are loose."""
+        turned = quat_apply_inverse(state.rotations, state.angular_velocities)
+        for live, columns, parts in (
+            (self._qpos, self._qpos_columns, (state.positions, wxyz_from_xyzw(state.rotations))),
+            (self._qvel, self._qvel_columns, (state.velocities, turned)),
+        ):
+            new = torch.cat(parts, dim=-1).double()
+            live[:, columns] = torch.where(chosen.unsqueeze(-1), new, live[:, columns])
 
     def forget(self, ids: Tensor) -> None:
         """No velocities of held objects and no forces any more."""
