@@ -21,6 +21,7 @@ TASKS: dict[str, str | type[Task]] = {
     "Reach": "proto_envs.tasks.reach:Reach",
     "Strike": "proto_envs.tasks.strike:Strike",
     "LongJump": "proto_envs.tasks.long_jump:LongJump",
+    "Scene": "proto_envs.tasks.scene:Scene",
     "GetUp": "proto_envs.tasks.get_up:GetUp",
     "MaskedMimic": "proto_envs.tasks.masked_mimic:MaskedMimic",
 }

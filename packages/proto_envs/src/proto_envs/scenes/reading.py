@@ -79,7 +79,7 @@ def _object(table: Any, folder: Path) -> SceneObject:  # noqa: ANN401
     listed = [{alone[0]: settings.pop(alone[0])}] if alone else _listed(settings, "parts", f"or one of {list(_SHAPES)}")
     settings["parts"] = tuple(_within(f"parts[{i}]", _shape, part, folder) for i, part in enumerate(listed))
     settings = _fields(settings, SceneObject, extra=list(_SHAPES))
-    _want(settings, ("name", "mobility", "category", "on"), str, "a word")
+    _want(settings, ("name", "mobility", "category", "stands_on"), str, "a word")
     if "trajectory" in settings:
         settings["trajectory"] = _within("trajectory", _trajectory, settings["trajectory"], folder)
     return SceneObject(**settings)

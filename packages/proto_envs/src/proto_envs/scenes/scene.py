@@ -74,7 +74,7 @@ class SceneObject(Pose):
     """one of `CATEGORIES`, or none of them"""
     seat: tuple[float, float, float] | None = None
     """m in its frame, middle of the surface to sit on; who sits faces along its x"""
-    on: str | None = None
+    stands_on: str | None = None
     """object that it stands on: both rise by the same height where the ground is uneven; None: the ground"""
     trajectory: Trajectory | None = None
     """how it moves: a kinematic object follows it, a dynamic one starts on it (and is compared with it)"""
@@ -155,7 +155,8 @@ class Scene:
             raise SceneError(f"{where}: want at least one object")
         if len(set(names)) != len(names):
             raise SceneError(f"{where}: every object needs a name of its own, got {names}")
-        for what, name in (("target", self.target), *((f"object {o.name!r}: on", o.on) for o in self.objects)):
+        supports = ((f"object {thing.name!r}: stands_on", thing.stands_on) for thing in self.objects)
+        for what, name in (("target", self.target), *supports):
             if name is not None and name not in names:
                 raise SceneError(f"{where}: {what} is {name!r}: {nearest(name, names)}objects are {names}")
         for thing in self.objects:
@@ -170,11 +171,11 @@ class Scene:
     def support(self, thing: SceneObject) -> SceneObject | None:
         """The object at the bottom of those that `thing` stands on, maybe itself; None if there is no bottom."""
         by_name, seen = {each.name: each for each in self.objects}, set()
-        while thing.on is not None:
+        while thing.stands_on is not None:
             if thing.name in seen:
                 return None
             seen.add(thing.name)
-            thing = by_name[thing.on]
+            thing = by_name[thing.stands_on]
         return thing
 
     @property
