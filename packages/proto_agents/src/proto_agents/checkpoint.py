@@ -40,7 +40,7 @@ FORMAT = 1
 
 MODEL_FILE, TRAINER_FILE, STATE_FILE = "model.safetensors", "trainer.safetensors", "state.json"
 
-POLICY_PREFIXES = ("actor.", "log_std", "normalizers.policy.")
+POLICY_PREFIXES = ("actor.", "log_std", "normalizers.policy.", "mirrors.policy.", "mirrors.action.")
 """Names of the tensors of an `ActorCritic` that acting needs."""
 
 

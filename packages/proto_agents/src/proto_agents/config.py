@@ -22,6 +22,7 @@ __all__ = [
     "Free",
     "config_root",
     "default_run_folder",
+    "evaluated_with",
     "find_overlay",
     "load_experiment",
     "load_overlays",
@@ -126,6 +127,27 @@ def load_experiment(names: Sequence[str], overrides: dict[str, Any] | None = Non
     """The experiment that overlays describe. overrides: a last overlay, from the command line."""
     merged = merge(load_overlays(names), overrides or {})
     return parse_dataclass(Experiment, merged, "the command line" if overrides else " + ".join(names))
+
+
+def evaluated_with(experiment: Experiment, names: Sequence[str]) -> Experiment:
+    """The experiment with overlays laid over how it is evaluated, such as perturbations.
+
+    What overlays say of the environment goes before what the experiment says of its evaluations. What is expected then
+    is for the overlays to say: the experiment's own ranges are of other conditions.
+
+    Raises:
+        ConfigError: no such overlay, or one about more than environment, evaluation and expectations.
+    """
+    if not names:
+        return experiment
+    given, where = load_overlays(names), " + ".join(names)
+    if other := sorted(set(given) - {"env", "evaluation", "expect"}):
+        raise ConfigError(f"{where}: an evaluation takes env, evaluation and expect from overlays, not {other}")
+    alone = parse_dataclass(Experiment, given, where)
+    merged = parse_dataclass(Experiment, merge(plain(experiment), given), where)
+    arguments = merge(experiment.evaluation.env, alone.env.keyword_arguments())
+    evaluation = replace(merged.evaluation, env=merge(arguments, alone.evaluation.env))
+    return replace(experiment, env=merged.env, evaluation=evaluation, expect=alone.expect)
 
 
 def split_free_flags(arguments: Sequence[str], prefixes: Sequence[str]) -> tuple[list[str], dict[str, Any]]:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from proto_agents.models.actor_critic import ActorCritic, ActorCriticConfig
+from proto_agents.models.symmetry import Symmetry
 from proto_agents.rollout import Batch, PolicyStep, RolloutBuffer
 from proto_agents.spaces import Observations
 
@@ -90,12 +91,23 @@ class PPO:
         *,
         seed: int = 0,
         device: str | torch.device = "cpu",
+        symmetry: Symmetry | None = None,
     ) -> None:
-        """observation_space, action_space: of a single environment (`env.single_observation_space`, ...)."""
+        """Make a fresh learner.
+
+        Args:
+            observation_space: of a single environment (`env.single_observation_space`).
+            action_space: of a single environment.
+            config: of the algorithm.
+            model_config: of the networks.
+            seed: of the initial weights and of all random draws.
+            device: where the networks live.
+            symmetry: of the environment, where the networks are to be symmetric.
+        """
         self.config = config or PPOConfig()
         self.device = torch.device(device)
         weights = torch.Generator().manual_seed(seed)
-        self.model = ActorCritic(observation_space, action_space, model_config, weights).to(self.device)
+        self.model = ActorCritic(observation_space, action_space, model_config, weights, symmetry).to(self.device)
         self.generator = torch.Generator(self.device).manual_seed(seed)
         self.learning_rate = self.config.learning_rate
         self.progress = 0.0

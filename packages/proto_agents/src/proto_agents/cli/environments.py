@@ -12,6 +12,7 @@ from gymnasium.vector import VectorEnv
 
 from proto_agents.checkpoint import CheckpointError, find_checkpoint
 from proto_agents.config import Experiment
+from proto_agents.models.symmetry import Symmetry
 from proto_agents.parsing import ConfigError, load_yaml, parse_dataclass
 
 INSTALL = "pip install 'proto-agents[humanoid]'"
@@ -71,6 +72,19 @@ def learner_device(experiment: Experiment, env: VectorEnv) -> torch.device:
     if experiment.runner.device != "auto":
         return torch.device(experiment.runner.device)
     return torch.device(getattr(env.unwrapped, "device", "cpu"))
+
+
+def mirror_image(env: VectorEnv) -> Symmetry:
+    """What the environment says of its mirror image, for `model.symmetric`.
+
+    Raises:
+        ConfigError: it says nothing, or has none.
+    """
+    name = env.spec.id if env.spec is not None else type(env.unwrapped).__name__
+    try:
+        return env.unwrapped.symmetry  # type: ignore[attr-defined]
+    except (AttributeError, ValueError) as error:
+        raise ConfigError(f"model.symmetric: {name} has no mirror image that can be learned from ({error})") from error
 
 
 def find_run(name: str, prefer: tuple[str, ...] = ("best", "last")) -> tuple[Experiment, Path]:

@@ -14,7 +14,7 @@ from proto_agents.algorithms.ppo import PPO
 from proto_agents.checkpoint import CheckpointError, load_model
 from proto_agents.cli.environments import find_run, learner_device, make_environment
 from proto_agents.cli.summary import print_report
-from proto_agents.config import Experiment, program_arguments, split_free_flags
+from proto_agents.config import Experiment, evaluated_with, program_arguments, split_free_flags
 from proto_agents.evaluation import EvaluationReport, check_expectations, evaluate
 from proto_agents.parsing import ConfigError, merge
 
@@ -27,6 +27,8 @@ class EvaluateArguments:
 
     run: Annotated[str, tyro.conf.Positional]
     """run folder (best/, else last/), checkpoint folder, or pretrained/<name>"""
+    overlays: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """laid over how it is evaluated, such as perturbation/pushes; `expect:` is then theirs"""
     json: bool = False
     """print one JSON line, the last line of the output"""
     num_envs: int | None = None
@@ -66,6 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = tyro.cli(EvaluateArguments, args=rest, prog="proto-eval")
     try:
         experiment, checkpoint = find_run(options.run)
+        experiment = evaluated_with(experiment, options.overlays)
         given = {name: getattr(options, name) for name in ("num_envs", "seconds", "steps", "seed")}
         changes = {name: value for name, value in given.items() if value is not None}
         if options.seconds is not None and options.steps is None:

@@ -13,7 +13,7 @@ import tyro
 from proto_agents.checkpoint import CheckpointError
 from proto_agents.cli.environments import INSTALL, find_run, make_environment
 from proto_agents.cli.evaluate import load_policy
-from proto_agents.config import Experiment, program_arguments, split_free_flags
+from proto_agents.config import Experiment, evaluated_with, program_arguments, split_free_flags
 from proto_agents.environment import TensorEnvironment
 from proto_agents.parsing import ConfigError, merge
 
@@ -28,6 +28,8 @@ class PlayArguments:
 
     run: Annotated[str, tyro.conf.Positional]
     """run folder (best/, else last/), checkpoint folder, or pretrained/<name>"""
+    overlays: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """laid over how it is evaluated, such as perturbation/projectiles"""
     output: Path = Path("video.mp4")
     """the video to write"""
     seconds: float = 10.0
@@ -98,6 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = tyro.cli(PlayArguments, args=rest, prog="proto-play")
     try:
         experiment, checkpoint = find_run(options.run)
+        experiment = evaluated_with(experiment, options.overlays)
         frames = record(
             experiment,
             checkpoint,

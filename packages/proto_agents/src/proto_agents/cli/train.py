@@ -10,7 +10,7 @@ import tyro
 
 from proto_agents.algorithms.ppo import PPO
 from proto_agents.checkpoint import CheckpointError, load_model
-from proto_agents.cli.environments import find_run, learner_device, make_environment
+from proto_agents.cli.environments import find_run, learner_device, make_environment, mirror_image
 from proto_agents.cli.report import write_report
 from proto_agents.config import (
     FREE_MAPPINGS,
@@ -83,6 +83,7 @@ def train(experiment: Experiment, resume: Path | None = None) -> RunResult:
             experiment.model,
             seed=experiment.runner.seed,
             device=learner_device(experiment, env),
+            symmetry=mirror_image(env) if experiment.model.symmetric else None,
         )
         if experiment.runner.initial_policy:
             _, checkpoint = find_run(experiment.runner.initial_policy)

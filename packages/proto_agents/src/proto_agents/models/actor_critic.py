@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from proto_agents.models.distributions import Categorical, Distribution, Gaussian
 from proto_agents.models.mlp import Activation, mlp
 from proto_agents.models.normalization import RunningNormalizer
+from proto_agents.models.symmetry import Mirror, Symmetry
 from proto_agents.spaces import Observations, observation_sizes
 
 __all__ = ["ActorCritic", "ActorCriticConfig"]
@@ -34,6 +35,9 @@ class ActorCriticConfig:
     """gain of the policy's last layer: a fresh policy acts close to zero"""
     observation_clip: float = 5.0
     """normalized observations are clipped to this magnitude"""
+    symmetric: bool = False
+    """treat a situation and its mirror image alike; the environment must say what its mirror image is (see
+    `proto_agents.models.symmetry`). Learns from about a third fewer samples, at twice the cost of the networks"""
 
 
 class ActorCritic(nn.Module):
@@ -50,8 +54,18 @@ class ActorCritic(nn.Module):
         action_space: gymnasium.Space,
         config: ActorCriticConfig | None = None,
         generator: torch.Generator | None = None,
+        symmetry: Symmetry | None = None,
     ) -> None:
-        """observation_space, action_space: of a single environment; generator: source of the initial weights (CPU)."""
+        """Make the networks.
+
+        Args:
+            observation_space: of a single environment.
+            action_space: of a single environment.
+            config: sizes and initial values.
+            generator: source of the initial weights (CPU).
+            symmetry: what the environment says of its mirror image; only read where the model is symmetric, and not
+                needed where weights will be loaded.
+        """
         super().__init__()
         self.config = config or ActorCriticConfig()
         sizes = observation_sizes(observation_space)
@@ -88,16 +102,31 @@ class ActorCritic(nn.Module):
                 raise ValueError(f"std must be positive, not {self.config.std}")
             log_std = torch.full((outputs,), self.config.std).log()
             self.log_std = nn.Parameter(log_std, requires_grad=self.config.learn_std)
+        self.mirrors = nn.ModuleDict()
+        if self.config.symmetric:
+            self._make_mirrors({group: sizes[group] for group in self.groups} | {"action": outputs}, symmetry)
+
+    def _make_mirrors(self, sizes: dict[str, int], symmetry: Symmetry | None) -> None:
+        if self.discrete:
+            raise ValueError("a symmetric model needs Box actions: a discrete one has no sign to turn around")
+        for name, size in sizes.items():
+            self.mirrors[name] = mirror = Mirror(size)
+            if symmetry is None:
+                continue
+            if name not in symmetry:
+                raise ValueError(f"the environment's symmetry lacks {name!r}; it has {sorted(symmetry)}")
+            mirror.set(name, *symmetry[name])
 
     @property
     def std(self) -> Tensor | None:
         """A copy of the standard deviations, (A,); None for discrete actions."""
-        return None if self.discrete else self.log_std.detach().exp()
+        return None if self.discrete else self._log_std().detach().exp()
 
     def update_normalizers(self, observations: Observations) -> None:
         """Adds observations to the running statistics."""
         for group in self.groups:
-            self._normalizer(group).update(observations[group])
+            seen = observations[group]
+            self._normalizer(group).update(torch.cat([seen, self.mirrors[group](seen)]) if self.mirrors else seen)
 
     def normalize(self, observations: Observations) -> Observations:
         """Normalized copies of the groups that the networks read."""
@@ -105,12 +134,27 @@ class ActorCritic(nn.Module):
 
     def distribution(self, normalized: Observations) -> Distribution:
         """Action distribution for normalized observations, (B, size) each."""
-        output = self.actor(normalized["policy"])
-        return Categorical(output) if self.discrete else Gaussian(output, self.log_std)
+        output = self._both_sides(self.actor, normalized, "policy", "action")
+        return Categorical(output) if self.discrete else Gaussian(output, self._log_std())
 
     def normalized_value(self, normalized: Observations) -> Tensor:
         """Value in units of the value normalizer, for normalized observations. Returns (B,)."""
-        return self.critic(normalized[self.critic_group]).squeeze(-1)
+        return self._both_sides(self.critic, normalized, self.critic_group).squeeze(-1)
+
+    def _both_sides(self, network: nn.Module, normalized: Observations, group: str, output: str = "") -> Tensor:
+        """What a network says of the situation, or the mean of that and of what it says of the mirror image."""
+        observation = normalized[group]
+        if not self.mirrors:
+            return network(observation)
+        here, there = network(torch.cat([observation, self.mirrors[group](observation)])).chunk(2)
+        return 0.5 * (here + (self.mirrors[output](there) if output else there))
+
+    def _log_std(self) -> Tensor:
+        if not self.mirrors:
+            return self.log_std
+        mirror = self.mirrors["action"]
+        assert isinstance(mirror, Mirror)
+        return 0.5 * (self.log_std + self.log_std[mirror.indices])
 
     def value(self, observations: Observations) -> Tensor:
         """Value in units of reward. Returns (B,)."""
