@@ -170,6 +170,7 @@ class MotionReference(Control):
         noise: ResetNoise | None = None,
         ground: Ground | None = None,
         lift: Lift = "root",
+        allowed: Tensor | None = None,
     ) -> None:
         """Give every environment a clip; `reset` draws which.
 
@@ -186,6 +187,7 @@ class MotionReference(Control):
             noise: on the robot's start state.
             ground: what the reference moves on; None: flat.
             lift: how it is raised onto uneven ground.
+            allowed: (N, M) bool, clips that each environment may play; None: all.
 
         Raises:
             ValueError: for an unknown `start`.
@@ -204,6 +206,7 @@ class MotionReference(Control):
         self.noise = noise or ResetNoise()
         self.ground = ground
         self.lift = lift
+        self.allowed = allowed
         self.clips = torch.zeros(num_envs, dtype=torch.long, device=device)
         self.starts = torch.zeros(num_envs, device=device)
         self.played = torch.zeros(num_envs, dtype=torch.long, device=device)
@@ -219,13 +222,7 @@ class MotionReference(Control):
 
     def reset(self, ids: Tensor, generator: torch.Generator) -> ResetState:
         """Draw clips and start times; the robot starts in the reference pose, give or take the noise."""
-        if self.start == "sequential":
-            clips = ids % self.library.num_motions
-        else:
-            weights = self.library.weights
-            if self.failure_weighting:
-                weights = weights * (self.failure_rates + self.failure_floor)
-            clips = self.library.sample_motions(len(ids), generator, weights)
+        clips = self._draw_clips(ids, generator)
         times = self.library.sample_times(clips, generator)
         if self.start == "random":
             at_zero = torch.rand(len(ids), generator=generator, device=times.device) < self.start_at_zero
@@ -245,6 +242,20 @@ class MotionReference(Control):
             dof_velocities=dof_velocities,
         )
         return self.noise.apply(start, skeleton, generator)
+
+    def _draw_clips(self, ids: Tensor, generator: torch.Generator) -> Tensor:
+        weights = self.library.weights
+        if self.failure_weighting:
+            weights = weights * (self.failure_rates + self.failure_floor)
+        if self.allowed is None:
+            if self.start == "sequential":
+                return ids % self.library.num_motions
+            return self.library.sample_motions(len(ids), generator, weights)
+        allowed = self.allowed[ids]
+        if self.start == "sequential":
+            turn = ids % allowed.sum(1) + 1
+            return (allowed.cumsum(1) == turn.unsqueeze(1)).int().argmax(1)
+        return torch.multinomial(allowed * weights.clamp_min(1e-9), 1, generator=generator).squeeze(1)
 
     def step(self, generator: torch.Generator) -> None:
         """Move the clips on."""

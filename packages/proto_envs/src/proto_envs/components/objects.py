@@ -7,14 +7,16 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from poselib.rotations import angle_between, quat_apply, rotation_6d_from_quat
+from poselib.rotations import angle_between, quat_apply, quat_difference, quat_identity, rotation_6d_from_quat
 from proto_envs.context import Context, ObjectState, SceneView, given
 
 __all__ = [
     "Which",
     "bounding_boxes",
+    "lost_object",
     "nearest_surface",
     "object_angle",
+    "object_deviation",
     "object_error",
     "object_tracking",
     "object_velocities",
@@ -145,6 +147,24 @@ def object_angle(ctx: Context) -> Tensor:
     """Mean angle between the objects with a trajectory and it, rad, (N,); 0 without any."""
     state, reference, followed = _followed(ctx)
     return _mean(angle_between(state.rotations, reference.rotations), followed)
+
+
+def lost_object(ctx: Context, distance: float) -> Tensor:
+    """An object is farther than `distance` m from its trajectory, (N,) bool."""
+    state, reference, followed = _followed(ctx)
+    return (((state.positions - reference.positions).norm(dim=-1) > distance) & followed).any(-1)
+
+
+def object_deviation(ctx: Context) -> Tensor:
+    """Where each object should be, against where it is: position 3 in the heading frame, turn 6 in its own, (N, 9 O).
+
+    Without a trajectory, it is where it should be.
+    """
+    state, reference, followed = _followed(ctx)
+    offset = ctx.in_heading((reference.positions - state.positions) * followed.unsqueeze(-1))
+    rest = quat_identity(*followed.shape, device=followed.device)
+    turn = torch.where(followed.unsqueeze(-1), quat_difference(state.rotations, reference.rotations), rest)
+    return torch.cat([offset, rotation_6d_from_quat(turn)], dim=-1).flatten(1)
 
 
 def object_tracking(ctx: Context, position_scale: float, rotation_scale: float) -> Tensor:

@@ -126,7 +126,7 @@ class SceneBatch:
         return any(thing.mobility == "kinematic" for scene in self.scenes for thing in scene.objects)
 
     def clips(self, names: Sequence[str]) -> Tensor | None:
-        """(S, M) bool, which of the clips `names` belong to each scene; None where no scene names any.
+        """(N, M) bool, which of the clips `names` each environment may play; None where no scene names any: all.
 
         Raises:
             SceneError: for a scene whose clip is not among them.
@@ -145,7 +145,7 @@ class SceneBatch:
                 row[found] = True
             if not scene.motions:
                 row[:] = True
-        return allowed
+        return allowed[self.assignment]
 
 
 def _held(scene: Scene) -> tuple[SceneObject, ...]:

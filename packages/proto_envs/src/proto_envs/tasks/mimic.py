@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from proto_envs.components import observations, rewards, terminations
+from proto_envs.components import objects, observations, rewards, terminations
 from proto_envs.components.actions import absolute_targets, reference_offsets
-from proto_envs.components.control import MotionReference, ResetNoise
-from proto_envs.components.terms import Components, Reward, Termination
+from proto_envs.components.control import Control, MotionReference, ResetNoise
+from proto_envs.components.scenery import Scenery
+from proto_envs.components.terms import Components, Kernel, Reward, Termination
 from proto_envs.context import Context
 from proto_envs.tasks.base import Setup, Task
 from proto_envs.terrain.ground import Lift
@@ -53,6 +55,13 @@ class Mimic(Task):
     """m/s, added to the root's velocity at reset"""
     joint_velocity_noise: float = 0.0
     """rad/s, added to each joint velocity at reset"""
+    object_reward: float = 0.0
+    """weight of exp(-10 · squared distance in m² - squared angle in rad²) of the scene's objects from their
+    trajectories"""
+    object_termination: float | None = None
+    """m; an episode fails when an object is farther from its trajectory. None: never"""
+
+    takes_scenes: ClassVar[bool] = True
 
     def components(self, setup: Setup) -> Components:
         """Reference playback, maximal-coordinate observations, tracking rewards, loss-of-track termination."""
@@ -70,6 +79,7 @@ class Mimic(Task):
             noise=noise,
             ground=setup.ground,
             lift=self.lift,
+            allowed=None if setup.scenes is None else setup.scenes.clips(setup.motions.names),
         )
         match self.action:
             case "absolute":
@@ -83,10 +93,11 @@ class Mimic(Task):
         policy = [observations.proprioception, *self.ground_observations(setup), observations.future_poses]
         if self.action == "absolute":
             policy.append(observations.previous_targets)
+        scene = self._scene_parts(setup, reference)
         return Components(
-            observations={"policy": policy},
-            rewards=self._rewards(setup),
-            terminations=lost,
+            observations={"policy": [*policy, *scene.observations]},
+            rewards={**self._rewards(setup), **scene.rewards},
+            terminations={**lost, **scene.terminations},
             metrics={
                 "mpjpe_mm": mpjpe_mm,
                 "mpjpe_root_relative_mm": mpjpe_root_relative_mm,
@@ -94,9 +105,32 @@ class Mimic(Task):
                 "max_body_error": max_body_error,
                 "failed": failed,
                 "failed_max_error": failed_max_error,
+                **scene.metrics,
             },
-            controls={"reference": reference},
+            controls={"reference": reference, **scene.controls},
             action=action,
+        )
+
+    def _scene_parts(self, setup: Setup, reference: MotionReference) -> SceneParts:
+        """The scene in the clip's frame, what is seen of it, and how far its objects are from their trajectories."""
+        if setup.scenes is None:
+            return SceneParts()
+        scenery = Scenery(setup.scenes, setup.dt, setup.ground, clock=lambda: reference.times)
+        seen: tuple[Kernel, ...] = (
+            partial(objects.bounding_boxes, which="all"),
+            partial(objects.object_velocities, which="all"),
+        )
+        if not setup.scenes.tables.moves.any():
+            return SceneParts(controls={"scenery": scenery}, observations=seen)
+        near = Reward(partial(objects.object_tracking, position_scale=10.0, rotation_scale=1.0), self.object_reward)
+        limit = self.object_termination
+        lost = {} if limit is None else {"lost_object": Termination(partial(objects.lost_object, distance=limit))}
+        return SceneParts(
+            controls={"scenery": scenery},
+            observations=(*seen, objects.object_deviation),
+            rewards={"object": near} if self.object_reward else {},
+            terminations=lost,
+            metrics={"object_error": objects.object_error, "object_angle": objects.object_angle},
         )
 
     @property
@@ -135,6 +169,17 @@ class Mimic(Task):
             "power": Reward(r.power, -1e-5, skip_grace=True, minimum=-0.5),
             "contact_mismatch": Reward(partial(r.contact_mismatch, bodies=feet), -0.1),
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneParts:
+    """What a scene adds to the task; nothing where there is none."""
+
+    controls: Mapping[str, Control] = field(default_factory=dict)
+    observations: tuple[Kernel, ...] = ()
+    rewards: Mapping[str, Reward] = field(default_factory=dict)
+    terminations: Mapping[str, Termination] = field(default_factory=dict)
+    metrics: Mapping[str, Kernel] = field(default_factory=dict)
 
 
 # --- metrics: Context to (N,) ----------------------------------------------------------------------------------------
