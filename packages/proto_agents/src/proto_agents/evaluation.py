@@ -89,7 +89,8 @@ class EvaluationReport:
     mean_episode_length: float
     """steps, mean over episodes"""
     survival_rate: float
-    """share of episodes that never terminated (time-outs count as survival)"""
+    """share of episodes that the environment never terminated (time-outs count as survival); where an evaluation turns
+    terminations off, as those of tracking do, it says nothing and `success_rate` does"""
     success_rate: float | None = None
     """share of episodes whose metric "failed" never was true; None where the environment has no such metric"""
     success_rate_max_error: float | None = None

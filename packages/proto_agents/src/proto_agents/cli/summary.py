@@ -37,7 +37,8 @@ def print_report(
         table.add_column("expected")
     labels = {name: (label, form) for name, label, form in ROWS}
     for name in [name for name, _, _ in ROWS] + [name for name in expected if name not in labels]:
-        if name not in values and name not in expected:
+        says_nothing = name == "survival_rate" and report.success_rate is not None
+        if name not in expected and (name not in values or says_nothing):
             continue
         label, form = labels.get(name, (name, "{:.4g}"))
         cells = [label, form.format(values[name]) if name in values else "not reported"]
