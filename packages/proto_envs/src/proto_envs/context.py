@@ -138,18 +138,10 @@ class SceneView:
 
 @dataclass(frozen=True)
 class PastStates:
-    """Where the bodies were at H moments before now, the latest first."""
+    """What was seen of the robots at H moments before now, the latest first."""
 
-    body_positions: Tensor
-    """(N, H, B, 3) m"""
-    body_rotations: Tensor
-    """(N, H, B, 4)"""
-    body_velocities: Tensor
-    """(N, H, B, 3) m/s"""
-    body_angular_velocities: Tensor
-    """(N, H, B, 3) rad/s"""
-    ground_height: Tensor
-    """(N, H) m under the root then"""
+    seen: Tensor
+    """(N, H, F), what the history remembers of a moment"""
     ages: Tensor
     """(H,) s before now"""
     known: Tensor

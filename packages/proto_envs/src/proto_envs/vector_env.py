@@ -16,7 +16,7 @@ from torch import Tensor
 from motionlib import MotionLib
 from proto_envs.border import Border
 from proto_envs.components.control import Ghost
-from proto_envs.components.terms import any_failure, measure, observe, total_reward
+from proto_envs.components.terms import Kernel, any_failure, measure, observe, total_reward
 from proto_envs.context import Context, RobotState
 from proto_envs.randomization.config import Randomization
 from proto_envs.randomization.randomizer import Randomizer
@@ -318,7 +318,8 @@ class ProtoVectorEnv(VectorEnv):
     def _observe(self, context: Context) -> dict[str, Tensor]:
         groups = self.components.observations
         names = groups if self._border.observation == "groups" else ("policy",)
-        return {name: observe(groups[name], context) for name in names}
+        known: dict[Kernel, Tensor] = {}
+        return {name: observe(groups[name], context, known) for name in names}
 
     def _merge(self, observation: dict[str, Tensor], ids: Tensor) -> dict[str, Tensor]:
         """A copy of `observation` whose rows `ids` show the episodes that have just begun."""

@@ -47,6 +47,7 @@ class ClipGoals(SparseGoals):
         super().__init__(shape, num_envs, device)
         self.reference, self.rules, self.episode_steps = reference, rules, episode_steps
         self.captions = Captions(reference.library, shape.text_size)
+        self._pair = SparseShape(shape.robot, near=0, far=2)
         self._rows = len(shape.bodies) + int(root_motion)
         self._fixed: Tensor | None = None
         if rules.constraint != "random":
@@ -89,36 +90,27 @@ class ClipGoals(SparseGoals):
     def observe(self, context: Context, generator: torch.Generator) -> None:
         """Replace the poses that are past; end the text with what it describes."""
         del context
-        goal, left = self.goal, self._left(None)
+        goal, left, near = self.goal, self._left(None), self.shape.near
         goal.text_shown.logical_and_(self._clip_times(None) <= self.text_end)
-        if self.shape.far:
-            self._replace_far(left, generator)
-        if self.shape.near:
-            self._slide_near(left, generator)
-
-    def _replace_far(self, left: Tensor, generator: torch.Generator) -> None:
-        goal, near = self.goal, self.shape.near
-        passed = goal.wait[:, near] <= 0
-        # All are drawn and few are kept: that needs no look at which they are.
-        before = goal.mask[:, -1].clone()
+        # One look at the clips for both; all environments have a new far pose drawn, and few keep it, which needs no
+        # look at which they are.
         last = goal.wait[:, -1].clamp_min(near)
-        for live in _slots(goal):
-            moved = torch.cat([live[:, near + 1 :], live[:, -1:]], dim=1)
-            live[:, near:] = torch.where(passed.view(-1, *[1] * (live.dim() - 1)), moved, live[:, near:])
-        fresh = self._look_at(self._after(last, left, generator).unsqueeze(1), None)
-        fresh.mask[:, 0] = self._far_mask(before, generator)
-        fresh.mask.logical_and_((fresh.wait <= left.unsqueeze(1)).view(-1, 1, 1, 1))
-        for live, new in zip(_slots(goal), _slots(fresh), strict=True):
-            row = passed.view(-1, *[1] * (live.dim() - 2))
-            live[:, -1] = torch.where(row, new[:, 0], live[:, -1])
+        fresh = self._poses(torch.stack([torch.full_like(left, near), self._after(last, left, generator)], dim=1))
+        if self.shape.far:
+            fresh.mask[:, 1] = self._far_mask(goal.mask[:, -1], generator) & (fresh.wait[:, 1] <= left).view(-1, 1, 1)
+            self._replace_far(fresh)
+        if near:
+            fresh.mask[:, 0] = self._near_mask(self._informed(goal), None, generator) & (near <= left).view(-1, 1, 1)
+            for live, new in zip(_slots(goal), _slots(fresh), strict=True):
+                live[:, :near] = torch.cat([live[:, 1:near], new[:, :1]], dim=1)
 
-    def _slide_near(self, left: Tensor, generator: torch.Generator) -> None:
-        goal, near = self.goal, self.shape.near
-        fresh = self._look_at(torch.full_like(left, near).unsqueeze(1), None)
-        fresh.mask[:, 0] = self._near_mask(self._informed(goal), None, generator)
-        fresh.mask.logical_and_((fresh.wait <= left.unsqueeze(1)).view(-1, 1, 1, 1))
-        for live, new in zip(_slots(goal), _slots(fresh), strict=True):
-            live[:, :near] = torch.cat([live[:, 1:near], new], dim=1)
+    def _replace_far(self, fresh: SparseGoal) -> None:
+        """Where the first far pose is past, the others move up and the second of `fresh` comes last."""
+        near = self.shape.near
+        passed = self.goal.wait[:, near] <= 0
+        for live, new in zip(_slots(self.goal), _slots(fresh), strict=True):
+            moved = torch.cat([live[:, near + 1 :], new[:, 1:]], dim=1)
+            live[:, near:] = torch.where(passed.view(-1, *[1] * (live.dim() - 1)), moved, live[:, near:])
 
     # --- draws -------------------------------------------------------------------------------------------------------
 
@@ -171,12 +163,11 @@ class ClipGoals(SparseGoals):
         times = torch.where(library.loops[clips], times.remainder(library.durations[clips]), times)
         return times if ids is None else times[ids]
 
-    def _look_at(self, wait: Tensor, ids: Tensor | None) -> SparseGoal:
-        """Goals with the poses `wait` (n, 1) steps ahead in their only slot, asking for nothing."""
-        one = SparseShape(self.shape.robot, near=1, far=0)
-        goal = one.empty(len(wait), wait.device)
+    def _poses(self, wait: Tensor) -> SparseGoal:
+        """Goals with the poses `wait` (N, 2) steps ahead in two slots, asking for nothing."""
+        goal = self._pair.empty(len(wait), wait.device)
         goal.wait.copy_(wait)
-        self._look(goal, ids)
+        self._look(goal, None)
         return goal
 
     def _look(self, goal: SparseGoal, ids: Tensor | None) -> None:

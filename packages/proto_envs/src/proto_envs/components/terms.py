@@ -59,13 +59,22 @@ class Components:
     """(count, generator) to (count, F): what the group "style" would show, were the robots to move like the clips"""
 
 
-def observe(kernels: Sequence[Kernel], context: Context) -> Tensor:
+def observe(kernels: Sequence[Kernel], context: Context, known: dict[Kernel, Tensor] | None = None) -> Tensor:
     """Lay the outputs of observation kernels side by side, (N, F).
+
+    Args:
+        kernels: of one group.
+        context: the moment.
+        known: outputs of kernels at this moment, to be used and added to: groups share kernels.
 
     Raises:
         ValueError: naming the kernel whose output is not (N, F).
     """
-    parts = [kernel(context) for kernel in kernels]
+    known = {} if known is None else known
+    for kernel in kernels:
+        if kernel not in known:
+            known[kernel] = kernel(context)
+    parts = [known[kernel] for kernel in kernels]
     num_envs = len(context.steps)
     for kernel, part in zip(kernels, parts, strict=True):
         if part.dim() != 2 or len(part) != num_envs:

@@ -5,21 +5,11 @@ All vectors are in the heading frame. What is hidden is 0.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
-from poselib.rotations import (
-    heading_quat,
-    quat_conjugate,
-    quat_difference,
-    quat_from_yaw,
-    quat_multiply,
-    rotation_6d_from_quat,
-)
-from proto_envs.components.observations import proprioception
-from proto_envs.context import Context, RobotState, given
+from poselib.rotations import matrix_from_quat, quat_from_yaw, rotation_6d_from_quat
+from proto_envs.context import Context, given
 
 __all__ = [
     "history_mask",
@@ -30,6 +20,7 @@ __all__ = [
     "sparse_poses",
     "text",
     "text_mask",
+    "world_poses",
 ]
 
 
@@ -42,31 +33,36 @@ def sparse_poses(ctx: Context, bodies: list[int], root_motion: bool) -> Tensor:
     6, heading 6. Then the mask, 2 numbers for each; s until the pose is due; and with the root's motion, 1 where
     anything is asked for. The zeros keep the sizes of ProtoMotions.
     """
-    goal = given(ctx.sparse)
-    state, heading = ctx.state, heading_quat(ctx.state.body_rotations[:, 0])
-    upright = quat_conjugate(heading).view(-1, 1, 1, 4)
-    now, turned = state.body_positions[:, None, bodies], state.body_rotations[:, None, bodies]
-    first = ctx.in_heading(goal.positions - now)
-    second = ctx.in_heading(goal.positions - state.body_positions[:, None, :1])
-    turn = rotation_6d_from_quat(quat_difference(turned, goal.rotations))
-    rotation = rotation_6d_from_quat(quat_multiply(upright.expand_as(goal.rotations), goal.rotations))
+    goal, state = given(ctx.sparse), ctx.state
+    now, root = state.body_positions[:, None, bodies], state.body_positions[:, None, :1]
+    vectors = torch.stack([goal.positions - now, goal.positions - root], dim=3)
+    axes = rotation_6d_from_quat(goal.rotations).unflatten(-1, (2, 3))
     mask = goal.mask if root_motion else goal.mask[:, :, :-1]
     if root_motion:
+        bodies = [*bodies, 0]
         velocity = torch.nn.functional.pad(goal.velocities, (0, 1))
-        level = torch.cat([state.body_velocities[:, 0, :2], torch.zeros_like(velocity[:, 0, :1])], dim=-1)
-        yaw = quat_from_yaw(goal.headings)
-        root = state.body_rotations[:, :1].expand_as(yaw)
-        first = torch.cat([first, ctx.in_heading(velocity - level.unsqueeze(1)).unsqueeze(2)], dim=2)
-        second = torch.cat([second, ctx.in_heading(velocity).unsqueeze(2)], dim=2)
-        turn = torch.cat([turn, rotation_6d_from_quat(quat_difference(root, yaw)).unsqueeze(2)], dim=2)
-        level_turn = rotation_6d_from_quat(quat_multiply(upright[:, 0].expand_as(yaw), yaw))
-        rotation = torch.cat([rotation, level_turn.unsqueeze(2)], dim=2)
-    padded = torch.nn.functional.pad(torch.stack([first, second], dim=3), (0, 3)).flatten(3)
-    rows = torch.cat([padded * mask[..., :1], torch.cat([turn, rotation], dim=-1) * mask[..., 1:]], dim=-1)
-    asked = mask.flatten(2).any(-1, keepdim=True)
-    due = ctx.dt * goal.wait.unsqueeze(-1) * asked
-    parts = [rows.flatten(2), mask.flatten(2).float(), due, *([asked.float()] if root_motion else [])]
-    return torch.cat(parts, dim=-1).flatten(1)
+        change = torch.nn.functional.pad(goal.velocities - state.body_velocities[:, None, 0, :2], (0, 1))
+        upright = rotation_6d_from_quat(quat_from_yaw(goal.headings)).unflatten(-1, (2, 3))
+        vectors = torch.cat([vectors, torch.stack([change, velocity], dim=2).unsqueeze(2)], dim=2)
+        axes = torch.cat([axes, upright.unsqueeze(2)], dim=2)
+    rows = mask.shape[2]
+    # Row vectors times a body's matrix are in its frame: for each row, the axes of all slots at once.
+    frames = matrix_from_quat(state.body_rotations[:, bodies])
+    turned = (axes.transpose(1, 2).flatten(2, 3) @ frames).unflatten(2, (-1, 2)).transpose(1, 2)
+    level = ctx.in_heading(torch.cat([vectors, axes], dim=3))
+    asked = mask.flatten(2).any(-1)
+    tokens = torch.zeros(*goal.wait.shape, 26 * rows + (2 if root_motion else 1), device=mask.device)
+    parts = tokens[..., : 24 * rows].unflatten(-1, (rows, 24))
+    first, second = mask[..., :1].float(), mask[..., 1:].float()
+    parts[..., 0:3] = level[..., 0, :] * first
+    parts[..., 6:9] = level[..., 1, :] * first
+    parts[..., 12:18] = turned.flatten(3) * second
+    parts[..., 18:24] = level[..., 2:, :].flatten(3) * second
+    tokens[..., 24 * rows : 26 * rows] = mask.flatten(2)
+    tokens[..., 26 * rows] = ctx.dt * goal.wait * asked
+    if root_motion:
+        tokens[..., -1] = asked
+    return tokens.flatten(1)
 
 
 def sparse_mask(ctx: Context) -> Tensor:
@@ -77,40 +73,35 @@ def sparse_mask(ctx: Context) -> Tensor:
 def past_poses(ctx: Context) -> Tensor:
     """Where the bodies were, seen from where the root is now, (N, H (9 B + 1)): 217 each for SMPL.
 
-    Positions against the root 3 B, rotations 6 B, and the time in s, not positive.
+    Positions against the root 3 B, rotations 6 B, and the time in s, not positive. The history must remember
+    `world_poses`.
     """
     past = given(ctx.past)
-    offsets = ctx.in_heading(past.body_positions - ctx.state.body_positions[:, None, :1])
-    upright = quat_conjugate(heading_quat(ctx.state.body_rotations[:, 0])).view(-1, 1, 1, 4)
-    rotations = rotation_6d_from_quat(quat_multiply(upright.expand_as(past.body_rotations), past.body_rotations))
-    return _timed(ctx, torch.cat([offsets.flatten(2), rotations.flatten(2)], dim=-1))
+    vectors = past.seen.unflatten(-1, (-1, 3))
+    bodies = vectors.shape[2] // 3
+    offsets = vectors[:, :, :bodies] - ctx.state.body_positions[:, None, :1]
+    return _timed(ctx, ctx.in_heading(torch.cat([offsets, vectors[:, :, bodies:]], dim=2)).flatten(2))
 
 
 def past_states(ctx: Context) -> Tensor:
-    """`proprioception` at moments before, each seen from where the root was then, (N, H (15 B - 1)): 359 for SMPL.
+    """What the history remembers, as it was seen then, and the time in s, not positive, (N, H (F + 1)).
 
-    The time in s, not positive, follows.
+    With `proprioception`: 359 each for SMPL.
     """
+    return _timed(ctx, given(ctx.past).seen)
+
+
+def world_poses(ctx: Context) -> Tensor:
+    """Positions of all bodies 3 B and the two axes that say how each is turned 6 B, in the world, (N, 9 B)."""
+    axes = rotation_6d_from_quat(ctx.state.body_rotations)
+    return torch.cat([ctx.state.body_positions.flatten(1), axes.flatten(1)], dim=-1)
+
+
+def _timed(ctx: Context, seen: Tensor) -> Tensor:
     past = given(ctx.past)
-
-    def unknown(name: str) -> Tensor:
-        raise LookupError(f"{name} of past states is not remembered")
-
-    then = RobotState(
-        past.body_positions.flatten(0, 1),
-        past.body_rotations.flatten(0, 1),
-        past.body_velocities.flatten(0, 1),
-        past.body_angular_velocities.flatten(0, 1),
-        read=unknown,
-    )
-    seen = proprioception(replace(ctx, state=then, ground_height=past.ground_height.flatten()))
-    return _timed(ctx, seen.unflatten(0, tuple(past.known.shape)))
-
-
-def _timed(ctx: Context, tokens: Tensor) -> Tensor:
-    past = given(ctx.past)
-    time = -past.ages.expand(past.known.shape).unsqueeze(-1)
-    return (torch.cat([tokens, time], dim=-1) * past.known.unsqueeze(-1)).flatten(1)
+    tokens = torch.cat([seen, -past.ages.view(1, -1, 1).expand(len(seen), -1, 1)], dim=-1)
+    # What was not is 0, even where a lost state stands in its place.
+    return tokens.masked_fill_(~past.known.unsqueeze(-1), 0.0).flatten(1)
 
 
 def history_mask(ctx: Context) -> Tensor:

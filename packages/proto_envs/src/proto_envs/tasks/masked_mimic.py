@@ -140,12 +140,16 @@ class MaskedMimic(Mimic, MaskRules):
         return 0 if embeddings is None else embeddings.shape[-1]
 
     def _history(self, setup: Setup, controls: Mapping[str, Control]) -> PoseHistory:
+        bodies = setup.robot.skeleton.num_bodies
+        poses = self.tokens == "v1"
         return PoseHistory(
             setup.num_envs,
             setup.dt,
             setup.motions,
             _origin(controls),
             setup.ground,
+            tokens.world_poses if poses else observations.proprioception,
+            9 * bodies if poses else 15 * bodies - 2,
             length=self.history_length,
             stride=self.history_stride,
             none_share=self.no_history_share,
