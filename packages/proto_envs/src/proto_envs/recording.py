@@ -151,14 +151,15 @@ def _add_object(
             if scene.ngeom >= scene.maxgeom:
                 return
             geom, matrix, middle = scene.geoms[scene.ngeom], turn @ part.matrix, place + turn @ np.array(part.position)
-            if asset is not None:
+            mesh = None if asset is None else model.mesh(asset).id
+            if mesh is not None:
                 # A compiled mesh stands on its centre of mass and along its axes of inertia.
-                mesh = model.mesh(asset)
-                inner = matrix_from_quat(xyzw_from_wxyz(torch.from_numpy(mesh.quat.copy()))).numpy()
-                matrix, middle = matrix @ inner, middle + matrix @ mesh.pos
+                inner = xyzw_from_wxyz(torch.from_numpy(model.mesh_quat[mesh].copy()))
+                middle = middle + matrix @ model.mesh_pos[mesh]
+                matrix = matrix @ matrix_from_quat(inner).numpy()
             mujoco.mjv_initGeom(geom, kind, size, middle, matrix.ravel(), color)
-            if asset is not None:
-                geom.dataid = 2 * model.mesh(asset).id  # even numbers are meshes, odd ones their hulls
+            if mesh is not None:
+                geom.dataid = 2 * mesh  # even numbers are meshes, odd ones their hulls
             geom.category = mujoco.mjtCatBit.mjCAT_DYNAMIC  # decoration casts no shadow
             scene.ngeom += 1
 
@@ -172,7 +173,7 @@ def _drawn(part: Shape) -> list[tuple[mujoco.mjtGeom, np.ndarray, str | None]]:
         case Sphere():
             return [(kinds.mjGEOM_SPHERE, np.full(3, part.radius), None)]
         case Cylinder():
-            return [(kinds.mjGEOM_CYLINDER, np.array([part.radius, part.radius, 0.5 * part.height]), None)]
+            return [(kinds.mjGEOM_CYLINDER, np.array([part.radius, 0.5 * part.height, 0.0]), None)]
         case Mesh():
             return [(kinds.mjGEOM_MESH, np.zeros(3), mesh_name(part, i)) for i in range(len(part.pieces()))]
     raise TypeError(f"no picture of a {type(part).__name__}")

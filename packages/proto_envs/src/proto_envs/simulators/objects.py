@@ -173,7 +173,9 @@ def set_scenes(batch: mujoco.batch.Batch, models: Sequence[mujoco.MjModel], scen
         return
     rows = scenes.assignment.numpy()
     for name, values in _differing(models).items():
-        batch.expand(name)[:] = np.stack(values)[rows]
+        field = batch.expand(name)
+        # Of the boxes around bodies and meshes a batch holds only the first, of bodies; those of meshes are all alike.
+        field[:] = np.stack([value[: field.shape[1]] for value in values])[rows]
     if any(not np.array_equal(getattr(m, name), getattr(models[0], name)) for m in models for name in _SHAPE_OF_BVH):
         # The tree of bounding boxes over a body's geoms has one form for all environments; it saves little here.
         batch.expand("opt.disableflags")[:] |= int(mujoco.mjtDisableBit.mjDSBL_MIDPHASE)
