@@ -56,7 +56,7 @@ def test_a_joint_with_two_drives_is_named(amp):
 
 
 def test_an_unknown_robot_lists_the_known_ones():
-    with pytest.raises(KeyError, match=r"no robot 'smlp'.*\['AMP', .*'SMPL'.*\].*did you mean 'SMPL'"):
+    with pytest.raises(ValueError, match=r"no robot 'smlp'.*\['AMP', .*'SMPL'.*\].*did you mean 'SMPL'"):
         get_robot("smlp")
 
 

@@ -82,7 +82,7 @@ def make_vector_env(
         **unknown: refused, with the nearest valid name.
 
     Raises:
-        TypeError, ValueError, KeyError: for an unknown keyword, task field, value or robot, or a file that makes none.
+        TypeError, ValueError: for an unknown keyword, task field, value or robot, or a file that makes none.
     """
     _check(num_envs, unknown, observation=observation, output=output, render_mode=render_mode, device=device)
     robot, ground, perturbed = _robot(robot), make_terrain(terrain), make_randomization(randomization)

@@ -36,6 +36,7 @@ def load_motions(motions: Motions, robot: Robot, device: torch.device | str = "c
     always with the same result: about 2 s for a walk, 10 s for the longest, on one core.
 
     Raises:
+        TypeError: for what is no clip.
         ValueError: for an empty list, a clip that is neither a sample nor a file, a library of another skeleton, or a
             sample for a robot in which no person is recognised.
     """
@@ -48,9 +49,11 @@ def load_motions(motions: Motions, robot: Robot, device: torch.device | str = "c
                 f" {list(robot.skeleton.body_names)}"
             )
         return motions
-    names = [motions] if isinstance(motions, (str, Path)) else list(motions)
-    if names == ["all"]:
-        names = list(samples_of(robot))
+    names = [motions] if isinstance(motions, (str, Path)) else motions
+    if not isinstance(names, Sequence) or not all(isinstance(name, (str, Path)) for name in names):
+        raise TypeError(f"motions={motions!r}: want a sample's name, a file, a list of these, or a MotionLib")
+    if list(names) == ["all"]:
+        names = samples_of(robot)
     if not names:
         raise ValueError("motions is an empty list: name at least one clip")
     clips = [_clip(name, robot) for name in names]

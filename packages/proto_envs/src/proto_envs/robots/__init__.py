@@ -27,9 +27,12 @@ def get_robot(name: str | Path) -> Robot:
     """A built-in robot by name, or one of your own by its MJCF (.xml, .mjcf) or YAML file.
 
     Raises:
-        KeyError: for an unknown name, naming the built-in robots.
+        ValueError: for an unknown name, naming the built-in robots.
+        TypeError: for what is no name and no file.
         RobotError: for a file that makes no robot, listing everything that is wrong.
     """
+    if not isinstance(name, (str, Path)):
+        raise TypeError(f"robot={name!r}: want the name of a robot, the path of a file, or a Robot")
     name = str(name)
     if name in ROBOTS:
         return import_module(ROBOTS[name]).ROBOT
@@ -40,4 +43,4 @@ def get_robot(name: str | Path) -> Robot:
             return from_yaml(name)
     near = difflib.get_close_matches(name.lower(), [known.lower() for known in ROBOTS], n=1)
     hint = next((f"; did you mean {known!r}?" for known in ROBOTS if known.lower() in near), "")
-    raise KeyError(f"no robot {name!r}; there are {sorted(ROBOTS)}, and files ending in .xml or .yaml{hint}")
+    raise ValueError(f"no robot {name!r}; there are {sorted(ROBOTS)}, and files ending in .xml or .yaml{hint}")

@@ -26,8 +26,8 @@ def make_simulator(backend: str, robot: Robot, num_envs: int, settings: Simulati
         UnsupportedError: if the settings ask for what the engine lacks.
     """
     name = "mujoco" if backend == "auto" else backend
-    if name not in ENGINES:
-        raise ValueError(f"no engine {backend!r}; there are 'auto' and {sorted(ENGINES)}")
+    if not isinstance(name, str) or name not in ENGINES:
+        raise ValueError(f"backend: no engine {backend!r}; there are 'auto' and {sorted(ENGINES)}")
     module, _, attribute = ENGINES[name].partition(":")
     simulator = getattr(import_module(module), attribute)(robot, num_envs, settings)
     if settings.scenes is not None and not simulator.capabilities.scenes:

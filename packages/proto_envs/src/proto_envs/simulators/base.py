@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Protocol
 
 import numpy as np
@@ -53,13 +54,20 @@ class SimulationSettings:
         """Refuse numbers that no engine can work with.
 
         Raises:
-            ValueError: naming the field.
+            TypeError, ValueError: naming the field.
         """
-        for name, lowest in (("substeps", 1), ("threads", 0), ("friction", 0.0)):
+        for name, lowest, whole in (("substeps", 1, True), ("threads", 0, True), ("friction", 0.0, False)):
+            _require_number(name, getattr(self, name), whole=whole)
             if not getattr(self, name) >= lowest:
                 raise ValueError(f"{name} must be at least {lowest}, got {getattr(self, name)}")
+        _require_number("control_hz", self.control_hz)
         if not 0.0 < self.control_hz < math.inf:
             raise ValueError(f"control_hz must be positive and finite, got {self.control_hz}")
+
+
+def _require_number(name: str, value: object, *, whole: bool = False) -> None:
+    if isinstance(value, bool) or not isinstance(value, Integral if whole else Real):
+        raise TypeError(f"{name} must be a {'whole ' if whole else ''}number, got {value!r}")
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -58,16 +59,21 @@ class Task(ABC):
     """whether scenes may be given with `scenes=`"""
 
     def __post_init__(self) -> None:
-        """Refuse numbers that make no episode.
+        """Refuse numbers that make no sense.
 
         Raises:
             ValueError: naming the field.
         """
         task = f"task {type(self).__name__}"
+        for entry in dataclasses.fields(self):
+            value = getattr(self, entry.name)
+            numbers = [number for number in (value if isinstance(value, tuple) else (value,)) if _is_number(number)]
+            if not all(0.0 <= number < math.inf for number in numbers):
+                raise ValueError(f"{task}: {entry.name} must be finite and not negative, got {value}")
+            if entry.name.endswith("_share") and not value <= 1.0:
+                raise ValueError(f"{task}: {entry.name} must be in [0, 1], got {value}")
         if not self.episode_seconds > 0:
             raise ValueError(f"{task}: episode_seconds must be positive, got {self.episode_seconds}")
-        if self.grace_steps < 0:
-            raise ValueError(f"{task}: grace_steps must not be negative, got {self.grace_steps}")
 
     @abstractmethod
     def components(self, setup: Setup) -> Components:
@@ -113,6 +119,10 @@ class Task(ABC):
             _check_value(f"task {cls.__name__}: field {key!r}", value, types[key])
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in overrides.items()}
         return cls(**values)
+
+
+def _is_number(value: Any) -> bool:  # noqa: ANN401
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _check_value(what: str, value: Any, wanted: Any) -> None:  # noqa: ANN401

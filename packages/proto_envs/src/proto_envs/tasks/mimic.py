@@ -63,6 +63,16 @@ class Mimic(Task):
 
     takes_scenes: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        """Refuse a share above all, too.
+
+        Raises:
+            ValueError: naming the field.
+        """
+        super().__post_init__()
+        if self.start_at_zero > 1.0:
+            raise ValueError(f"task {type(self).__name__}: start_at_zero must be in [0, 1], got {self.start_at_zero}")
+
     def components(self, setup: Setup) -> Components:
         """Reference playback, maximal-coordinate observations, tracking rewards, loss-of-track termination."""
         if setup.motions is None:
