@@ -18,7 +18,7 @@ from proto_envs.scenes.meshes import convex_pieces, load_mesh, require_trimesh
 __all__ = ["Box", "Cylinder", "Mesh", "Pose", "Shape", "Sphere"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Pose:
     """Where something is in the frame of what it belongs to."""
 
