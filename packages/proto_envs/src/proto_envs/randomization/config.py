@@ -73,7 +73,7 @@ class Projectiles:
     interval: Range = Range(1.0, 3.0)  # noqa: RUF009  (it is immutable)
     """s from one throw to the next, and from the start of an episode to the first"""
     speed: Range = Range(5.0, 10.0)  # noqa: RUF009
-    """m/s that a straight way would take; gravity is aimed off for"""
+    """m/s along the straight way; what gravity and the robot's own speed change is aimed off for"""
     distance: Range = Range(4.0, 5.0)  # noqa: RUF009
     """m on the ground from the robot's root to where a box comes from, any direction"""
     height: Range = Range(-0.65, 1.1)  # noqa: RUF009

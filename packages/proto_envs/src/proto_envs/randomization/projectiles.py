@@ -45,7 +45,7 @@ def _parked(index: int) -> tuple[float, float, float]:
 
 
 class Thrower:
-    """Throws the boxes one after the other, each along the parabola that leads to the robot."""
+    """Throws the boxes one after the other, each along the parabola that meets a robot that goes on as it goes now."""
 
     def __init__(self, config: Projectiles, simulator: Simulator) -> None:
         """Prepare to throw the boxes of an engine that was made with them."""
@@ -89,7 +89,8 @@ class Thrower:
     def _aim(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Where a box comes from (N, 3) and how fast (N, 3), drawn for every environment."""
         config, simulator = self._config, self._simulator
-        root = simulator.robot().body_positions[:, 0]
+        state = simulator.robot()
+        root = state.body_positions[:, 0]
         n, device = len(root), root.device
         angle = 2.0 * math.pi * torch.rand(n, generator=generator, device=device)
         distance = config.distance.draw(n, generator)
@@ -101,8 +102,9 @@ class Thrower:
         target = root + config.spread * torch.randn(n, 3, generator=generator, device=device)
         way = target - origin
         time = way.norm(dim=-1) / config.speed.draw(n, generator)
-        velocity = way / time.unsqueeze(-1) - 0.5 * time.unsqueeze(-1) * simulator.get_params("gravity")
-        return origin, velocity
+        # To where the robot will be, and above it by as much as the box falls on its way.
+        ahead = state.body_velocities[:, 0] - 0.5 * time.unsqueeze(-1) * simulator.get_params("gravity")
+        return origin, way / time.unsqueeze(-1) + ahead
 
     def state(self) -> tuple[SceneBatch, ObjectState]:
         """The boxes and where they are."""
