@@ -12,7 +12,7 @@ def make_masked():
     """`make_masked(num_envs, robot="AMP", motions="walk", **task)`: with all groups."""
     made = []
 
-    def make(num_envs=3, robot="AMP", motions="walk", **task):
+    def make(num_envs=3, robot="AMP", motions="walk", scenes=None, **task):
         env = gymnasium.make_vec(
             f"ProtoMaskedMimic-{robot}-v0",
             num_envs=num_envs,
@@ -20,6 +20,7 @@ def make_masked():
             threads=1,
             observation="groups",
             task=task,
+            **({} if scenes is None else {"scenes": scenes}),
         )
         made.append(env)
         return env
@@ -36,10 +37,11 @@ def sizes(env):
 # --- sizes -----------------------------------------------------------------------------------------------------------
 
 
-def test_version_1_has_30_tokens_less_the_object(make_masked):
-    found = sizes(make_masked(robot="SMPL", see_ground=True, text_size=512))
+def test_version_1_has_30_tokens(make_masked):
+    found = sizes(make_masked(robot="SMPL", scenes="chair", see_ground=True, text_size=512))
+    objects = 37 + 6
     assert found == {
-        "policy": 358 + 69 + 11 * 184 + 256 + 512 + 1,
+        "policy": 358 + 69 + 11 * 184 + 256 + 512 + 1 + 37 + 1,
         "self": 358,
         "previous_targets": 69,
         "sparse_poses": 11 * 184,
@@ -47,10 +49,14 @@ def test_version_1_has_30_tokens_less_the_object(make_masked):
         "terrain": 256,
         "text": 512,
         "text_mask": 1,
+        "object": 37,
+        "object_mask": 1,
         "history": 15 * 217,
         "history_mask": 15,
-        "expert": 358 + 256 + 576 + 69,
+        "expert": 358 + 256 + 576 + 69 + objects,
     }
+    tokens = {"self": 358, "terrain": 256, "sparse_poses": 184, "history": 217, "text": 512, "object": 37}
+    assert sum(found[name] // size for name, size in tokens.items()) == 30
 
 
 def test_version_3_has_11_tokens(make_masked):
@@ -65,6 +71,7 @@ def test_version_3_has_11_tokens(make_masked):
         "history_mask": 5,
         "expert": 358 + 576 + 69,
     }
+    assert sum(found[name] // size for name, size in {"self": 358, "sparse_poses": 157, "history": 359}.items()) == 11
 
 
 @pytest.mark.parametrize("goal", ["inbetween", "reach", "path", "steering", "speed", "story", "user"])
@@ -107,7 +114,15 @@ def test_environments_obey_the_contract(task):
     )
 
 
-@pytest.mark.parametrize("goal", ["clip", "inbetween", "reach", "path", "steering", "story", "user"])
+def test_the_object_is_seen_where_it_is_shown(make_masked):
+    env = make_masked(200, scenes="chair")
+    seen, _ = env.reset(seed=0)
+    shown = seen["object_mask"][:, 0]
+    assert shown.mean() == pytest.approx(0.8, abs=0.1)
+    assert torch.equal(seen["object"].any(-1).float(), shown)
+
+
+@pytest.mark.parametrize("goal", ["clip", "inbetween", "path", "story", "user"])
 def test_a_saved_environment_goes_on_bit_for_bit(make_masked, assert_equal, goal):
     first, second = (make_masked(3, motions=["walk", "kick"], goal=goal) for _ in range(2))
     first.reset(seed=1)
@@ -150,6 +165,8 @@ def test_history_goes_on_over_resets_and_ground_is_under_it():
         ({"action": "residual"}, "residual action would tell"),
         ({"history_stride": 0}, "history_stride must be at least 1"),
         ({"inbetween_seconds": 0.0}, "inbetween_seconds must be positive"),
+        ({"goal": "reach", "scenes": "chair"}, "goal 'reach' has no place for scenes"),
+        ({"goal": "object", "goal_options": {"mode": "carry"}}, "there is only 'sit'"),
         ({"goal": "reach", "far_poses": 0}, "far_poses is 0, want 1 or more"),
         ({"goal": "story", "goal_options": {"chapters": (("fly", 1.0),)}}, "story chapters"),
         ({"goal": "user", "goal_options": {"script": "nowhere.json"}}, "script nowhere.json"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -280,6 +281,7 @@ class ProtoVectorEnv(VectorEnv):
             objects = control.begin(ids, context, self.generator)
             if objects is not None:
                 self.simulator.set_objects(ids, objects)
+                context = replace(context, objects=self.simulator.objects(ids))
 
     def _reset_ids(self, options: Mapping[str, Any]) -> Tensor:
         mask = self._border.reset_mask(options)

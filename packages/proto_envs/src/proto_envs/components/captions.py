@@ -65,6 +65,24 @@ class Captions:
         shown = holds.any(1) & labelled.any(1)
         return text * shown.unsqueeze(1), end.gather(1, part).squeeze(1), shown
 
+    def embedding(self, text: str) -> Tensor:
+        """The embedding (E,) of a label of the motions.
+
+        Raises:
+            ValueError: for a text that no clip is labelled with.
+        """
+        parts = self.library.sub_motions
+        if not self._present or parts.embeddings is None:
+            raise ValueError(f"text {text!r}: the motions have no embeddings (motionlib.embeddings.embed_labels)")
+        known = {
+            label: embedding
+            for part in range(len(parts))
+            for label, embedding in zip(parts.labels(part), parts.embeddings[part], strict=False)
+        }
+        if text not in known:
+            raise ValueError(f"text {text!r}: no clip is labelled so; there are {sorted(known)[:20]}")
+        return known[text]
+
     @staticmethod
     def _one_of(options: Tensor, generator: torch.Generator) -> Tensor:
         """One of the true columns of each row (n, P), equally often, as (n, 1); any where none is true."""

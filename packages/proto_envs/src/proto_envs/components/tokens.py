@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from poselib.rotations import matrix_from_quat, quat_from_yaw, rotation_6d_from_quat
+from proto_envs.components.objects import bounding_boxes
 from proto_envs.context import Context, given
 
 __all__ = [
     "history_mask",
+    "object_box",
     "object_mask",
     "past_poses",
     "past_states",
@@ -118,6 +120,11 @@ def text(ctx: Context) -> Tensor:
 def text_mask(ctx: Context) -> Tensor:
     """1 where there is a sentence, (N, 1)."""
     return given(ctx.sparse).text_shown.float().unsqueeze(-1)
+
+
+def object_box(ctx: Context) -> Tensor:
+    """The box around the scene's target (`proto_envs.components.objects.bounding_boxes`), (N, 37)."""
+    return bounding_boxes(ctx) * given(ctx.sparse).object_shown.unsqueeze(-1)
 
 
 def object_mask(ctx: Context) -> Tensor:

@@ -16,7 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from proto_envs.components.captions import Captions
 from proto_envs.components.control import Control
+from proto_envs.components.engineered.objects import ObjectGoals
 from proto_envs.components.engineered.path import PathGoals
 from proto_envs.components.engineered.reach import ReachGoals
 from proto_envs.components.engineered.steering import SteeringGoals
@@ -24,6 +26,7 @@ from proto_envs.components.engineered.story import Chapter, StoryGoals, chapter_
 from proto_envs.components.engineered.user import UserGoals, read_script
 from proto_envs.components.paths import PathFollower
 from proto_envs.components.reaching import ReachTargets
+from proto_envs.components.scenery import Scenery
 from proto_envs.components.sparse_goals import EngineeredGoals, SparseShape
 from proto_envs.components.steering import SteeringCommand
 from proto_envs.components.terms import Components, Kernel, Reward
@@ -33,10 +36,11 @@ from proto_envs.tasks.facing import Facing, facing_error
 from proto_envs.tasks.goal_task import GoalParts, GoalTask
 from proto_envs.tasks.path_follow import PathFollow
 from proto_envs.tasks.reach import Reach
+from proto_envs.tasks.scene import Scene
 from proto_envs.tasks.steering import misses
 from proto_envs.tasks.style import alive, never, upright
 
-__all__ = ["ENGINEERED", "Story", "engineered"]
+__all__ = ["ENGINEERED", "Sit", "Story", "engineered"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +93,27 @@ class Told(GoalTask):
     def goal(self, setup: Setup) -> GoalParts:
         """No goal that could be missed."""
         return GoalParts(rewards={"alive": Reward(alive)}, success=upright, failed=never)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sit(Scene):
+    """Walk to something and sit down on it."""
+
+    distance: tuple[float, float] = (2.0, 10.0)
+    """m on the ground from the root to the rim of the scene, shortest and longest"""
+    near_share: float = 0.0
+    text: str = ""
+    """label of the motions that is told on the way, such as "the person walks normally"; none if empty"""
+
+    def goal(self, setup: Setup) -> GoalParts:
+        """As `Scene`.
+
+        Raises:
+            ValueError: for another mode than to sit.
+        """
+        if self.mode != "sit":
+            raise ValueError(f"goal 'object': mode {self.mode!r}; there is only 'sit'")
+        return super().goal(setup)
 
 
 @dataclass(frozen=True)
@@ -177,6 +202,14 @@ def _drive_user(task: GoalTask, setup: Setup, shape: SparseShape, command: Contr
     return UserGoals(shape, setup.num_envs, setup.dt, setup.device, setup.motions, script)
 
 
+def _drive_object(task: GoalTask, setup: Setup, shape: SparseShape, command: Control | None) -> EngineeredGoals:
+    assert isinstance(task, Sit) and isinstance(command, Scenery)
+    if task.text and setup.motions is None:
+        raise ValueError(f"goal 'object': text {task.text!r}: without motions there are no labels to take it from")
+    text = Captions(given(setup.motions), shape.text_size).embedding(task.text) if task.text else None
+    return ObjectGoals(shape, setup.num_envs, setup.dt, setup.device, command, text=text)
+
+
 _STEERING = {"hold": (6.63, 6.67), "fresh_share": 1.0, "stop_share": 0.0}
 
 ENGINEERED: Mapping[str, Engineered] = {
@@ -184,6 +217,7 @@ ENGINEERED: Mapping[str, Engineered] = {
     "path": Engineered(PathFollow, {}, _drive_path),
     "steering": Engineered(Turning, {**_STEERING, "speed": (1.5, 1.6)}, _drive_steering),
     "speed": Engineered(Speeding, {**_STEERING, "speed": (0.0, 5.0)}, _drive_steering),
+    "object": Engineered(Sit, {}, _drive_object),
     "user": Engineered(Told, {}, _drive_user),
 }
 """name to the task beneath and the controller"""

@@ -17,15 +17,18 @@ from proto_envs.components.pose_history import ClipOrigin, PoseHistory
 from proto_envs.components.sparse_goals import SparseGoals, SparseShape
 from proto_envs.components.start import StartStates
 from proto_envs.components.terms import Components, Kernel
+from proto_envs.scenes import Scene
 from proto_envs.tasks.base import Setup
-from proto_envs.tasks.goal_engineering import engineered
+from proto_envs.tasks.goal_engineering import Sit, engineered
 from proto_envs.tasks.mimic import Mimic
 
 __all__ = ["V3", "GoalSource", "MaskedMimic"]
 
-GoalSource = Literal["clip", "inbetween", "reach", "path", "steering", "speed", "story", "user"]
+GoalSource = Literal["clip", "inbetween", "reach", "path", "steering", "speed", "object", "story", "user"]
 """clip: masked poses of a reference, drawn at random. The others are controllers made by hand that need no training:
 they write the same goals, so that a policy is driven by them as it is (`proto_envs.tasks.goal_engineering`)"""
+
+_IN_SCENES = ("clip", "inbetween", "object")
 
 V3: Mapping[str, Any] = {
     "tokens": "v3",
@@ -52,6 +55,7 @@ class MaskedMimic(Mimic, MaskRules):
     - "history" H x 217, "history_mask" H.
     - "terrain" 256, where the task sees the ground.
     - "text" E, "text_mask" 1, where motions have embeddings, or `text_size` is set.
+    - "object" 37, "object_mask" 1, in scenes.
     - "expert": what the full-body tracker sees, whose actions are to be imitated (`Mimic` with the same fields); only
       with goals from clips.
 
@@ -104,12 +108,19 @@ class MaskedMimic(Mimic, MaskRules):
             raise ValueError(f"task MaskedMimic: goal {self.goal!r}; there are {list(get_args(GoalSource))}")
 
     @property
+    def scenes(self) -> tuple[Scene, ...]:
+        """Something to sit on, for the goal "object"; other goals have scenes only where they are given."""
+        return Sit().scenes if self.goal == "object" else ()
+
+    @property
     def needs_contact_forces(self) -> bool:
         """Of the rewards; and a fall, which ends the controllers' episodes, is a contact."""
         return self.goal not in ("clip", "inbetween") or super().needs_contact_forces
 
     def components(self, setup: Setup) -> Components:
         """What is beneath, the goals, the history, and the groups that show them."""
+        if setup.scenes is not None and self.goal not in _IN_SCENES:
+            raise ValueError(f"task MaskedMimic: goal {self.goal!r} has no place for scenes; {list(_IN_SCENES)} have")
         shape = SparseShape(setup.robot, self.near_frames, self.far_poses, self._text_size(setup))
         beneath, goals = self._goals(setup, shape)
         controls: dict[str, Control] = {**beneath.controls, "goals": goals}
@@ -168,6 +179,8 @@ class MaskedMimic(Mimic, MaskRules):
             groups["terrain"] = [height_map]
         if shape.text_size:
             groups |= {"text": [tokens.text], "text_mask": [tokens.text_mask]}
+        if setup.scenes is not None:
+            groups |= {"object": [tokens.object_box], "object_mask": [tokens.object_mask]}
         policy = [kernel for name in groups if name != "sparse_mask" for kernel in groups[name]]
         if self.history_length:
             seen = tokens.past_poses if self.tokens == "v1" else tokens.past_states

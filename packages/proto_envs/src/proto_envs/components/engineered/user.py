@@ -15,6 +15,7 @@ from torch import Tensor
 
 from motionlib import MotionLib
 from poselib.rotations import heading_angle
+from proto_envs.components.captions import Captions
 from proto_envs.components.engineered.steering import ask_to_walk
 from proto_envs.components.sparse_goals import EngineeredGoals, SparseShape, place_body
 from proto_envs.context import Context
@@ -120,7 +121,7 @@ class UserGoals(EngineeredGoals):
         super().__init__(shape, num_envs, dt, device)
         if any(a.at > b.at for a, b in pairwise(script)):
             raise ValueError(f"user commands must be in order of time, got {[command.at for command in script]}")
-        self._motions = motions
+        self._captions = None if motions is None else Captions(motions, shape.text_size)
         self.numbers = torch.full((num_envs, _NUMBERS), math.nan, device=device)
         """(N, 10) direction, speed, facing, head, left hand 3, right hand 3; NaN: free"""
         self.text = torch.zeros(num_envs, shape.text_size, device=device)
@@ -199,18 +200,9 @@ class UserGoals(EngineeredGoals):
         return self.numbers.new_tensor(numbers), None if command.text is None else self._embedding(command.text)
 
     def _embedding(self, text: str) -> Tensor:
-        """The embedding of a label of the motions."""
-        parts = None if self._motions is None or not self.shape.text_size else self._motions.sub_motions
-        if parts is None or parts.embeddings is None:
-            raise ValueError(f"text {text!r}: the motions have no embeddings (motionlib.embeddings.embed_labels)")
-        known = {
-            label: embedding
-            for part in range(len(parts))
-            for label, embedding in zip(parts.labels(part), parts.embeddings[part], strict=False)
-        }
-        if text not in known:
-            raise ValueError(f"text {text!r}: no clip is labelled so; there are {sorted(known)[:20]}")
-        return known[text]
+        if self._captions is None:
+            raise ValueError(f"text {text!r}: without motions there are no labels to take it from")
+        return self._captions.embedding(text)
 
     def state_dict(self) -> dict[str, Tensor]:
         """The goals, and what was said last."""
