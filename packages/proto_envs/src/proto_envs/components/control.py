@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -133,14 +133,16 @@ class ResetNoise:
         def draw(like: Tensor, deviation: float) -> Tensor:
             return deviation * torch.randn(like.shape, generator=generator, device=like.device)
 
-        turn = skeleton.local_rotations_from_dofs(draw(state.dof_velocities, self.joints))
-        local_rotations = quat_multiply(state.local_rotations, turn)
-        return ResetState(
-            root_position=state.root_position,
+        local_rotations, dof_positions = state.local_rotations, state.dof_positions
+        if self.joints:
+            turn = skeleton.local_rotations_from_dofs(draw(state.dof_velocities, self.joints))
+            local_rotations = quat_multiply(local_rotations, turn)
+            dof_positions = skeleton.dofs_from_local_rotations(local_rotations)
+        return replace(
+            state,
             local_rotations=local_rotations,
-            dof_positions=skeleton.dofs_from_local_rotations(local_rotations),
+            dof_positions=dof_positions,
             root_velocity=state.root_velocity + draw(state.root_velocity, self.root_velocity),
-            root_angular_velocity=state.root_angular_velocity,
             dof_velocities=state.dof_velocities + draw(state.dof_velocities, self.joint_velocities),
         )
 
