@@ -19,6 +19,7 @@ from torch import Tensor
 from poselib.kinematics import forward_kinematics, forward_velocities
 from poselib.rotations import angle_between, quat_from_exp_map
 from proto_envs.context import ResetState
+from proto_envs.object_checks import OBJECT_CHECKS
 from proto_envs.parameter_checks import PARAMETER_CHECKS
 from proto_envs.robots import Robot
 from proto_envs.simulators import SimulationSettings, Simulator
@@ -180,7 +181,7 @@ def check_engine(make: EngineFactory, robot: Robot, *, position_tolerance: float
     for name, check in ENGINE_CHECKS.items():
         try:
             results[name] = check(make, robot, position_tolerance)
-        except ConformanceError as error:
+        except AssertionError as error:
             raise ConformanceError(f"{name}: {error}") from error
     return results
 
@@ -384,5 +385,6 @@ ENGINE_CHECKS: dict[str, Callable[[EngineFactory, Robot, float], float]] = {
     "determinism": check_determinism,
     "parameters": check_parameters,
     "exact state": check_exact_state,
+    **OBJECT_CHECKS,
 }
 """name to (engine factory, robot, position tolerance) -> what was measured"""
