@@ -1,10 +1,14 @@
 """Numbers that are drawn, and how configurations are read and refused."""
 
 import math
+import re
+from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from scipy import stats
 
 from proto_envs.randomization.channels import DelayLine, noise_like
@@ -216,3 +220,30 @@ def test_a_file_that_is_no_yaml_is_refused_by_name(tmp_path):
     file.write_text("gravity: {sideways: 1, x: 2}")
     with pytest.raises(TypeError, match=r"bad\.yaml\.gravity has no key 'sideways'"):
         make_randomization(file)
+
+
+# --- the page about it -----------------------------------------------------------------------------------------------
+
+PAGE = (Path(__file__).parents[2] / "docs" / "randomization.md").read_text(encoding="utf-8")
+
+
+def test_the_pages_code_runs_and_its_numbers_are_read():
+    (program,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    names = {}
+    exec(program.replace("num_envs=64", "num_envs=2, threads=1"), names)
+    assert names["env"].unwrapped.randomization.values["gravity"].shape == (2, 3)
+    names["env"].close()
+    (numbers,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    assert make_randomization(yaml.safe_load(numbers)).mass == Range(0.5, 2.0, "log_uniform", "start")
+
+
+@pytest.mark.parametrize("kind", [Randomization, Pushes, Projectiles])
+def test_the_page_has_a_row_for_every_key(kind):
+    keys = set(
+        re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in PAGE.splitlines() if line.startswith("|")))
+    )
+    assert {entry.name for entry in fields(kind)} <= keys
+
+
+def test_the_pages_table_of_papers_names_overlays_that_are_there():
+    assert {name for name in re.findall(r"perturbation/(\w+)", PAGE) if name != "none"} <= PRESETS.keys()
