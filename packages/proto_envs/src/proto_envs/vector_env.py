@@ -23,6 +23,7 @@ from proto_envs.randomization.config import Randomization
 from proto_envs.randomization.randomizer import Randomizer
 from proto_envs.recording import SceneRenderer
 from proto_envs.robots import Robot
+from proto_envs.saving import LiveTensors, Part, collect, restore
 from proto_envs.simulators import Simulator
 from proto_envs.symmetry import mirror_image
 from proto_envs.tasks.base import Setup, Task
@@ -379,8 +380,6 @@ class ProtoVectorEnv(VectorEnv):
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r} to set")
         setattr(self, name, values)
 
-    # --- exact resume ------------------------------------------------------------------------------------------------
-
     @property
     def symmetry(self) -> dict[str, tuple[Tensor, Tensor]]:
         """Indices and signs of "action" and of the observations "policy": the mirrored one is signs * vector[indices].
@@ -391,16 +390,22 @@ class ProtoVectorEnv(VectorEnv):
         with torch.no_grad():
             return mirror_image(self._context(None), self.components)
 
+    # --- exact resume ------------------------------------------------------------------------------------------------
+
+    def _parts(self) -> dict[str, Part]:
+        """All that has a state."""
+        own = {key: getattr(self, f"_{key}") for key in _BOOKKEEPING}
+        return {
+            "simulator": self.simulator,
+            **{f"control.{name}": control for name, control in self.components.controls.items()},
+            "ground": self.ground,
+            "randomization": self.randomization,
+            "env": LiveTensors(own, self.generator),
+        }
+
     def state_dict(self) -> dict[str, Tensor]:
         """Everything that the future depends on, as flat named tensors: after loading, steps go on bit for bit."""
-        state = {f"simulator.{k}": v for k, v in self.simulator.state_dict().items()}
-        for name, control in self.components.controls.items():
-            state |= {f"control.{name}.{k}": v for k, v in control.state_dict().items()}
-        for name in ("ground", "randomization"):
-            state |= {f"{name}.{k}": v for k, v in getattr(self, name).state_dict().items()}
-        state |= {f"env.{k}": getattr(self, f"_{k}") for k in _BOOKKEEPING}
-        state["env.generator"] = self.generator.get_state()
-        return {name: value.clone() for name, value in state.items()}
+        return collect(self._parts())
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Restore `state_dict` of an environment made with the same arguments.
@@ -408,27 +413,7 @@ class ProtoVectorEnv(VectorEnv):
         Raises:
             ValueError: for an entry that is missing or of another shape, before anything has changed.
         """
-        own = self.state_dict()
-        if missing := [name for name in own if name not in state]:
-            raise ValueError(f"environment state lacks {missing}: it was not saved by such an environment")
-        for name, live in own.items():
-            if state[name].shape != live.shape:
-                raise ValueError(
-                    f"environment state {name!r}: want shape {tuple(live.shape)}, got {tuple(state[name].shape)}; it is"
-                    " of another number of environments, another robot or other motions"
-                )
-
-        def part(prefix: str) -> dict[str, Tensor]:
-            return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-
-        self.simulator.load_state_dict(part("simulator."))
-        for name, control in self.components.controls.items():
-            control.load_state_dict(part(f"control.{name}."))
-        self.ground.load_state_dict(part("ground."))
-        self.randomization.load_state_dict(part("randomization."))
-        for key in _BOOKKEEPING:
-            getattr(self, f"_{key}").copy_(state[f"env.{key}"])
-        self.generator.set_state(state["env.generator"])
+        restore(self._parts(), state)
         self._started = True
 
 

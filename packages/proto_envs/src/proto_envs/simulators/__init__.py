@@ -30,7 +30,7 @@ def make_simulator(backend: str, robot: Robot, num_envs: int, settings: Simulati
         raise ValueError(f"backend: no engine {backend!r}; there are 'auto' and {sorted(ENGINES)}")
     module, _, attribute = ENGINES[name].partition(":")
     simulator = getattr(import_module(module), attribute)(robot, num_envs, settings)
-    if settings.scenes is not None and not simulator.capabilities.scenes:
+    if (settings.scenes or settings.projectiles) is not None and not simulator.capabilities.scenes:
         simulator.close()
         raise UnsupportedError(f"engine {name} has no objects beside the robots, which this environment needs")
     return simulator
