@@ -109,6 +109,7 @@ def test_importing_the_package_loads_neither_torch_nor_an_engine():
         ({"render_mode": "human"}, ValueError, "None, 'rgb_array'"),
         ({"num_envs": 0}, ValueError, "at least 1, got 0"),
         ({"num_envs": 1.5}, ValueError, r"whole number of at least 1, got 1\.5"),
+        ({"num_envs": True}, ValueError, "whole number of at least 1, got True"),
         ({"control_hz": 0}, ValueError, "control_hz must be positive"),
         ({"substeps": 0}, ValueError, "substeps must be at least 1"),
         ({"task_name": "Mimick"}, ValueError, r"no task 'Mimick'.*'Mimic'"),

@@ -176,7 +176,7 @@ def _autoreset(mode: AutoresetMode | str) -> AutoresetMode:
 def _check(num_envs: object, unknown: Mapping[str, Any], **values: object) -> None:
     """Refuse what is no keyword, no number of environments, or not among the values that a keyword has."""
     _refuse_unknown(unknown)
-    if not isinstance(num_envs, Integral) or num_envs < 1:
+    if isinstance(num_envs, bool) or not isinstance(num_envs, Integral) or num_envs < 1:
         raise ValueError(f"num_envs must be a whole number of at least 1, got {num_envs!r}")
     for name, value in values.items():
         if value not in _VALID[name]:
