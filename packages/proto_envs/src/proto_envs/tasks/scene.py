@@ -167,12 +167,15 @@ def _hands(robot: Robot) -> list[int]:
 
 
 def _sitting_height(robot: Robot) -> float:
-    """From the lowest point of the root's geometry to its origin, m: so high is the root of who sits."""
-    points = robot.collision_points
-    own = torch.tensor(points.bodies) == 0
-    if not own.any():
-        return 0.1
-    return float((points.radii[own] - points.points[own, 2]).max())
+    """Height in m of the root's origin over what it sits on: its own geometry rests there, or thighs held level."""
+    points, skeleton = robot.collision_points, robot.skeleton
+    lowest = [0.0]
+    for body, radius, height in zip(points.bodies, points.radii.tolist(), points.points[:, 2].tolist(), strict=True):
+        if body == 0:
+            lowest.append(radius - height)
+        elif skeleton.parents[body] == 0:
+            lowest.append(radius - float(skeleton.offsets[body, 2]))
+    return max(lowest)
 
 
 # --- points and velocities: Context to (N, 3) ------------------------------------------------------------------------
