@@ -2,7 +2,9 @@
 
 import math
 import random
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -190,6 +192,16 @@ def test_meshes_and_trajectories_are_seen_from_the_file(tmp_path, cone):
     (read,) = read_scenes(tmp_path / "two.yaml")
     assert read.name == "two_0" and read.meshes[0].file == cone
     assert len(read.objects[0].trajectory.positions) == 5
+
+
+def test_the_scene_of_the_guide_is_read(tmp_path, cone):
+    guide = (Path(__file__).parents[2] / "docs" / "scenes.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)
+    (tmp_path / "door.obj").write_bytes(Path(cone).read_bytes())
+    np.savez(tmp_path / "door.npz", fps=30.0, positions=np.zeros((5, 3)), rotations=np.tile([0, 0, 0, 1.0], (5, 1)))
+    (tmp_path / "kitchen.yaml").write_text(block)
+    (read,) = read_scenes(tmp_path / "kitchen.yaml")
+    assert [o.mobility for o in read.objects] == ["static", "dynamic", "kinematic"] and read.motions == ("walk",)
 
 
 WRONG = {
