@@ -73,7 +73,7 @@ class ProtoVectorEnv(VectorEnv):
         self.max_episode_length = round(task.episode_seconds / simulator.dt)
         self.ground = Ground(simulator.terrain, robot, self.num_envs, self.device)
         setup = Setup(robot, self.num_envs, simulator.dt, self.device, motions, self.ground, uneven, simulator.scenes)
-        self.components = task.components(setup)
+        self.components = task.components(setup).showing("policy" if observation == "flat" else "")
         self.generator = torch.Generator(device=self.device)
         self.generator.seed()
         self._border = Border(self.num_envs, robot.skeleton.num_dofs, self.device, observation, output)
@@ -319,10 +319,8 @@ class ProtoVectorEnv(VectorEnv):
         )
 
     def _observe(self, context: Context) -> dict[str, Tensor]:
-        groups = self.components.observations
-        names = groups if self._border.observation == "groups" else ("policy",)
         known: dict[Kernel, Tensor] = {}
-        return {name: observe(groups[name], context, known) for name in names}
+        return {name: observe(kernels, context, known) for name, kernels in self.components.observations.items()}
 
     def _merge(self, observation: dict[str, Tensor], ids: Tensor) -> dict[str, Tensor]:
         """A copy of `observation` whose rows `ids` show the episodes that have just begun."""

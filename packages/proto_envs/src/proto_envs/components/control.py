@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -56,6 +56,9 @@ class Control:
 
     clip_names: tuple[str, ...] = ()
     """names of the clips that `info()["clip"]` numbers"""
+    serves: ClassVar[str] = ""
+    """the group of observations that alone shows what this control does: where it is not shown, the control is left
+    out. Empty: it is always needed"""
 
     def reset(self, ids: Tensor, generator: torch.Generator) -> ResetState | None:
         """Begin new episodes; returns the start state if this control decides it."""

@@ -28,6 +28,8 @@ class PoseHistory(Control):
     of a clip has that clip's past, as far as there is one.
     """
 
+    serves = "history"
+
     def __init__(
         self,
         num_envs: int,

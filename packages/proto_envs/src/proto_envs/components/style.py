@@ -81,6 +81,8 @@ class StyleHistory(Control):
     An episode that begins at a moment of a clip has that clip's past; any other has stood still before.
     """
 
+    serves = "style"
+
     def __init__(
         self,
         robot: Robot,

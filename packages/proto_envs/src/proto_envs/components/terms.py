@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -57,6 +57,13 @@ class Components:
     controls: Mapping[str, Control] = field(default_factory=dict)
     sample_style: Callable[[int, torch.Generator], Tensor] | None = None
     """(count, generator) to (count, F): what the group "style" would show, were the robots to move like the clips"""
+
+    def showing(self, group: str) -> Components:
+        """The same with one group of observations only, and without controls that serve another; "": all of them."""
+        if not group:
+            return self
+        controls = {name: control for name, control in self.controls.items() if control.serves in ("", group)}
+        return replace(self, observations={group: self.observations[group]}, controls=controls)
 
 
 def observe(kernels: Sequence[Kernel], context: Context, known: dict[Kernel, Tensor] | None = None) -> Tensor:
