@@ -273,7 +273,7 @@ def test_get_up(judged, amp):
     assert total == about(0.5 + 0.3 + 0.2 * EXP(-0.25)) and metrics == {"success": 1.0, "failed": False}
 
 
-# --- scenes ----------------------------------------------------------------------------------------------------------
+# --- scenes (more in test_scene_task.py) -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -310,28 +310,6 @@ def test_scene_kernels(moment, amp):
     assert within(ctx, far, 0.3).item() and not within(ctx, far, 0.29).item()
     near = lambda ctx: within(ctx, far, 0.29)  # noqa: E731
     assert not misses(ctx, near, end=300).item() and misses(ctx, near, end=299).item()
-
-
-def test_sitting_is_the_distance_of_the_root_from_the_seat():
-    env = gymnasium.make_vec("ProtoScene-AMP-v0", num_envs=3, threads=1, scenes="chair")
-    env.reset(seed=0)
-    (scene,) = env.simulator.scenes.scenes
-    objects, place = env.simulator.objects(), [thing.name for thing in scene.objects].index(scene.target_object.name)
-    metrics = env.step(torch.zeros(3, 28))[-1]["metrics"]
-    turn = objects.rotations[:, place].double()
-    x, y, _ = scene.target_object.seat
-    yaw = 2.0 * torch.atan2(turn[:, 2], turn[:, 3])
-    seat = objects.positions[:, place, :2] + torch.stack(
-        [x * yaw.cos() - y * yaw.sin(), x * yaw.sin() + y * yaw.cos()], dim=-1
-    )
-    state = env.simulator.robot().body_positions[:, 0]
-    # The pelvis of AMP is a ball of 9 cm around a point 7 cm above its origin: it sits 2 cm above the seat.
-    height = objects.positions[:, place, 2] + scene.target_object.seat[2] + 0.02
-    distance = torch.hypot((state[:, :2] - seat).norm(dim=-1), state[:, 2] - height).float()
-    torch.testing.assert_close(metrics["goal_distance"], distance, atol=1e-4, rtol=0)
-    torch.testing.assert_close(metrics["reward/sit"], torch.exp(-10.0 * metrics["goal_distance"] ** 2))
-    assert torch.equal(metrics["success"], (metrics["goal_distance"] <= 0.2).float())
-    env.close()
 
 
 # --- success and failure of every goal -------------------------------------------------------------------------------
