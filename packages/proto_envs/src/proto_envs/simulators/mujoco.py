@@ -13,19 +13,13 @@ import torch
 from mujoco.batch import Batch
 from torch import Tensor
 
-from poselib.rotations import (
-    exp_map_from_quat,
-    quat_apply_inverse,
-    quat_difference,
-    quat_from_exp_map,
-    wxyz_from_xyzw,
-    xyzw_from_wxyz,
-)
+from poselib.rotations import quat_apply_inverse, xyzw_from_wxyz
 from proto_envs.context import ObjectState, ResetState, RobotState
 from proto_envs.robots import Robot
 from proto_envs.simulators.base import Capabilities, SimulationSettings, UnsupportedError
-from proto_envs.simulators.mjcf import PROJECTILE, JointLayout, physics_spec
-from proto_envs.simulators.objects import BatchObjects, set_scenes
+from proto_envs.simulators.coordinates import Coordinates, read_robot
+from proto_envs.simulators.mjcf import PROJECTILE, physics_spec
+from proto_envs.simulators.objects import PlacedObjects, set_scenes
 from proto_envs.simulators.parameters import BatchParameters
 
 __all__ = ["MujocoSimulator", "cpu_count"]
@@ -87,8 +81,9 @@ class MujocoSimulator:
             set_scenes(self.batch, self.models, scenes)
         self._skeleton = robot.skeleton
         self.substeps = settings.substeps
-        self._layout = layout = JointLayout.of(robot, self.model)
-        self._parameters = BatchParameters(self.batch, layout)
+        self._coordinates = Coordinates(robot, self.model, self.device)
+        self._layout = self._coordinates.layout
+        self._parameters = BatchParameters(self.batch, self._layout)
         self.capabilities = Capabilities(
             name="mujoco",
             parameters=self._parameters.names,
@@ -98,12 +93,11 @@ class MujocoSimulator:
             deterministic=True,
             state_dict=True,
         )
-        self._objects = BatchObjects(self.batch, scenes, robot.skeleton.num_bodies if settings.object_forces else 0)
-        self._projectiles = BatchObjects(self.batch, settings.projectiles, kind=PROJECTILE)
         self._bind_fields()
-        axes = [robot.skeleton.joints[b].axes for b in layout.ball_bodies]
-        self._ball_axes = torch.tensor(axes, dtype=torch.float32).reshape(-1, 3, 3)
-        self._axes_are_xyz = bool((self._ball_axes == torch.eye(3)).all())
+        rows = (self._qpos, self._qvel, self._mocap)
+        watched = robot.skeleton.num_bodies if settings.object_forces else 0
+        self._objects = PlacedObjects(self.model, rows, scenes, watched)
+        self._projectiles = PlacedObjects(self.model, rows, settings.projectiles, kind=PROJECTILE)
         self._seen_warnings = self._count_warnings()
         self._unstable = torch.zeros(num_envs, dtype=torch.bool)
         self._pushed = False
@@ -117,6 +111,8 @@ class MujocoSimulator:
             self._qpos = torch.from_numpy(self.batch.bind("qpos"))
             self._qvel = torch.from_numpy(self.batch.bind("qvel"))
             self._ctrl = torch.from_numpy(self.batch.bind("ctrl"))
+            mocap = (torch.from_numpy(self.batch.bind(f"mocap_{name}")) for name in ("pos", "quat"))
+            self._mocap = (next(mocap), next(mocap))
             self._push = torch.from_numpy(self.batch.bind("xfrc_applied"))
             self._xpos = torch.from_numpy(self.batch.bind("xpos"))[:, bodies]
             self._xquat = torch.from_numpy(self.batch.bind("xquat"))[:, bodies]
@@ -133,7 +129,7 @@ class MujocoSimulator:
     def step(self, targets: Tensor) -> None:
         """Simulate one control step towards joint targets (N, D) rad."""
         self._parameters.settle()
-        self._ctrl.copy_(self._controls(targets))
+        self._ctrl.copy_(self._coordinates.setpoints(targets, self._qpos))
         self.batch.step(nstep=self.substeps)
         self._keep_forces()
         self._refresh()
@@ -165,28 +161,6 @@ class MujocoSimulator:
                 self._contacts, forces = -forces[:, 0], forces[:, 1:]
             self._objects.forces = forces
 
-    def _controls(self, targets: Tensor) -> Tensor:
-        """Actuator set-points for joint targets.
-
-        A ball's three position actuators pull towards `ctrl - log(q)`, component by component. With
-        `ctrl = log(q) + log(q^-1 exp(target))` that is the geodesic from where the joint is to where it should go:
-        stable and without gimbal lock at any size of target.
-        """
-        layout = self._layout
-        if not len(layout.ball_bodies):
-            return targets
-        now = xyzw_from_wxyz(self._qpos[:, layout.ball_qpos].float())
-        target = targets[:, layout.ball_dofs]
-        if not self._axes_are_xyz:
-            target = torch.einsum("njd,jdk->njk", target, self._ball_axes)
-        turn = exp_map_from_quat(quat_difference(now, quat_from_exp_map(target)))
-        control = exp_map_from_quat(now) + turn
-        if not self._axes_are_xyz:
-            control = torch.einsum("njk,jdk->njd", control, self._ball_axes)
-        result = targets.clone()
-        result[:, layout.ball_dofs] = control
-        return result
-
     # --- reading -----------------------------------------------------------------------------------------------------
 
     def robot(self, ids: Tensor | None = None) -> RobotState:
@@ -195,37 +169,22 @@ class MujocoSimulator:
         def rows(field: Tensor) -> Tensor:
             return (field if ids is None else field[ids]).float()
 
-        positions, spatial = rows(self._xpos), rows(self._cvel)
-        angular = spatial[..., :3]
-        # cvel is taken at the centre of mass of the whole figure; carry it to each body's origin.
-        arm = positions - rows(self._com).unsqueeze(1)
-        velocities = spatial[..., 3:] + torch.linalg.cross(angular, arm, dim=-1)
-
         def read(name: str) -> Tensor:
             return self._joint_level(name, ids)
 
-        return RobotState(positions, xyzw_from_wxyz(rows(self._xquat)), velocities, angular, read)
+        return read_robot(rows(self._xpos), rows(self._xquat), rows(self._cvel), rows(self._com), read)
 
     def objects(self, ids: Tensor | None = None) -> ObjectState:
         """State of the O objects, in new tensors."""
         return self._objects.state(ids)
 
     def _joint_level(self, name: str, ids: Tensor | None) -> Tensor:
-        layout, select = self._layout, slice(None) if ids is None else ids
+        select = slice(None) if ids is None else ids
         match name:
             case "dof_positions":
-                qpos = self._qpos[select].float()
-                result = qpos.new_empty(len(qpos), self._skeleton.num_dofs)
-                result[:, layout.hinge_dofs] = qpos[:, layout.hinge_qpos]
-                vectors = exp_map_from_quat(xyzw_from_wxyz(qpos[:, layout.ball_qpos]))
-                result[:, layout.ball_dofs] = torch.einsum("njk,jdk->njd", vectors, self._ball_axes)
-                return result
+                return self._coordinates.dof_positions(self._qpos[select])
             case "dof_velocities":
-                velocities = self._qvel[select].float()[:, layout.dof_qvel]
-                if not self._axes_are_xyz:
-                    balls = velocities[:, layout.ball_dofs]
-                    velocities[:, layout.ball_dofs] = torch.einsum("njk,jdk->njd", balls, self._ball_axes)
-                return velocities
+                return self._coordinates.dof_velocities(self._qvel[select])
             case "dof_forces":
                 return self._forces[select]
             case "contact_forces":
@@ -245,23 +204,11 @@ class MujocoSimulator:
 
     def set_state(self, ids: Tensor, state: ResetState) -> None:
         """Put robots into a state; all others stay as they are, bit for bit."""
-        layout = self._layout
-        root = state.local_rotations[:, 0]
         index = ids.numpy()
         self.batch.reset(index, stage=_STAGE_NONE)
         qpos = self._qpos[ids]  # objects go back to where their scene has them
-        qpos[:, :3] = state.root_position
-        qpos[:, 3:7] = wxyz_from_xyzw(root)
-        qpos[:, layout.hinge_qpos] = state.dof_positions[:, layout.hinge_dofs].double()
-        qpos[:, layout.ball_qpos] = wxyz_from_xyzw(state.local_rotations[:, layout.ball_bodies]).double()
         qvel = torch.zeros(len(ids), self.model.nv, dtype=torch.float64)
-        qvel[:, :3] = state.root_velocity
-        qvel[:, 3:6] = quat_apply_inverse(root, state.root_angular_velocity)
-        velocities = state.dof_velocities.double()
-        if not self._axes_are_xyz:
-            balls = velocities[:, layout.ball_dofs]
-            velocities[:, layout.ball_dofs] = torch.einsum("njd,jdk->njk", balls, self._ball_axes.double())
-        qvel[:, layout.dof_qvel] = velocities
+        self._coordinates.write(state, qpos, qvel)
         self._qpos[ids], self._qvel[ids] = qpos, qvel
         self._objects.forget(ids)
         self._refresh(index)

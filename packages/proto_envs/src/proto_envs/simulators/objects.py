@@ -31,7 +31,7 @@ from proto_envs.context import ObjectState
 from proto_envs.scenes import Box, Cylinder, Mesh, Scene, SceneBatch, SceneObject, Shape, Sphere
 from proto_envs.scenes.tables import AWAY
 
-__all__ = ["BatchObjects", "add_meshes", "add_objects", "mesh_name", "set_scenes"]
+__all__ = ["PlacedObjects", "add_meshes", "add_objects", "mesh_name", "set_scenes"]
 
 _TYPES = {
     Box: mujoco.mjtGeom.mjGEOM_BOX,
@@ -191,34 +191,40 @@ def _differing(models: Sequence[mujoco.MjModel]) -> Mapping[str, list[np.ndarray
     return found
 
 
-class BatchObjects:
-    """The objects of all environments of a batch: where they are in its rows of state."""
+class PlacedObjects:
+    """The objects of all environments: where they are in an engine's rows of state."""
 
     def __init__(
-        self, batch: mujoco.batch.Batch, scenes: SceneBatch | None, watched: int = 0, kind: str = "object"
+        self,
+        model: mujoco.MjModel,
+        rows: tuple[Tensor, Tensor, tuple[Tensor, Tensor]],
+        scenes: SceneBatch | None,
+        watched: int = 0,
+        kind: str = "object",
     ) -> None:
         """Find them.
 
         Args:
-            batch: of a model with the objects.
+            model: with the objects.
+            rows: live qpos (N, nq), qvel (N, nv), and positions (N, M, 3) and rotations (N, M, 4) of mocap bodies.
             scenes: what stands there; None: nothing.
             watched: bodies whose forces on the objects are measured.
             kind: as `add_objects` was told.
         """
         held, count = (0, 0) if scenes is None else (scenes.num_held, scenes.num_objects)
-        model, n = batch.model, batch.nsim
+        self._qpos, self._qvel, (position, rotation) = rows
+        n, device = len(self._qpos), self._qpos.device
         self._held = held
         joints = [model.joint(_body(kind, place)).id for place in range(held, count)]
-        self._qpos_columns = (model.jnt_qposadr[joints].reshape(-1, 1) + np.arange(7)).astype(np.int64)
-        self._qvel_columns = (model.jnt_dofadr[joints].reshape(-1, 1) + np.arange(6)).astype(np.int64)
-        self._qpos, self._qvel = torch.from_numpy(batch.bind("qpos")), torch.from_numpy(batch.bind("qvel"))
-        # Robots have no mocap bodies, so that these are the held objects in their order.
-        self._position, self._rotation = (
-            torch.from_numpy(batch.bind(f"mocap_{name}"))[:, :held] for name in ("pos", "quat")
+        self._qpos_columns, self._qvel_columns = (
+            torch.as_tensor(first[joints].reshape(-1, 1) + np.arange(size), dtype=torch.long, device=device)
+            for first, size in ((model.jnt_qposadr, 7), (model.jnt_dofadr, 6))
         )
-        self._velocity = torch.zeros(n, held, 6)
+        # Robots have no mocap bodies, so that these are the held objects in their order.
+        self._position, self._rotation = position[:, :held], rotation[:, :held]
+        self._velocity = torch.zeros(n, held, 6, device=device)
         """of held objects: m/s, rad/s, world"""
-        self.forces = torch.zeros(n, count, watched, 3)
+        self.forces = torch.zeros(n, count, watched, 3, device=device)
         """N, of each watched body on each object in the last substep"""
 
     def state(self, ids: Tensor | None) -> ObjectState:
@@ -240,20 +246,20 @@ class BatchObjects:
 
     def put(self, ids: Tensor | None, state: ObjectState, *, held_only: bool = False) -> None:
         """Put the objects of environments `ids` into a state, with `held_only` only those that are held."""
-        rows, h = slice(None) if ids is None else ids, self._held
-        self._position[rows] = state.positions[:, :h].double()
-        self._rotation[rows] = wxyz_from_xyzw(state.rotations[:, :h]).double()
+        rows, h, precision = slice(None) if ids is None else ids, self._held, self._qpos.dtype
+        self._position[rows] = state.positions[:, :h].to(precision)
+        self._rotation[rows] = wxyz_from_xyzw(state.rotations[:, :h]).to(precision)
         self._velocity[rows] = torch.cat([state.velocities, state.angular_velocities], dim=-1)[:, :h]
         if held_only:
             return
         rotations = state.rotations[:, h:]
         turned = quat_apply_inverse(rotations, state.angular_velocities[:, h:])
-        every = torch.arange(len(self._qpos)) if ids is None else ids
+        every = torch.arange(len(self._qpos), device=self._qpos.device) if ids is None else ids
         index = every.view(-1, 1, 1)
         self._qpos[index, self._qpos_columns] = torch.cat(
             [state.positions[:, h:], wxyz_from_xyzw(rotations)], dim=-1
-        ).double()
-        self._qvel[index, self._qvel_columns] = torch.cat([state.velocities[:, h:], turned], dim=-1).double()
+        ).to(precision)
+        self._qvel[index, self._qvel_columns] = torch.cat([state.velocities[:, h:], turned], dim=-1).to(precision)
         self.forces[rows] = 0.0
 
     def put_where(self, chosen: Tensor, state: ObjectState) -> None:
@@ -263,7 +269,7 @@ class BatchObjects:
             (self._qpos, self._qpos_columns, (state.positions, wxyz_from_xyzw(state.rotations))),
             (self._qvel, self._qvel_columns, (state.velocities, turned)),
         ):
-            new = torch.cat(parts, dim=-1).double()
+            new = torch.cat(parts, dim=-1).to(live.dtype)
             live[:, columns] = torch.where(chosen.unsqueeze(-1), new, live[:, columns])
 
     def forget(self, ids: Tensor) -> None:
@@ -272,7 +278,7 @@ class BatchObjects:
         self.forces[ids] = 0.0
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What the batch's own state lacks."""
+        """What the engine's own state lacks."""
         return {"held_velocity": self._velocity} if self._held else {}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""Physical parameters of each environment by itself, for engines on `mujoco.batch`."""
+"""Physical parameters of each environment by itself: what was set, and how `mujoco.batch` is told of it."""
 
 from __future__ import annotations
 
@@ -13,43 +13,44 @@ from torch import Tensor
 from proto_envs.simulators.base import UnsupportedError
 from proto_envs.simulators.mjcf import JointLayout
 
-__all__ = ["BatchParameters"]
+__all__ = ["BatchParameters", "Parameters"]
 
 _SAME = mujoco.mjtSameFrame
 
 
-class BatchParameters:
-    """What `set_params` has set, and how MuJoCo is told of it.
+class Parameters:
+    """What `set_params` has set, whatever the engine; an engine's own class says how it is told.
 
-    Values replace those of the model; they are always meant against the model as it was compiled, so that setting a
-    parameter twice is setting it once. MuJoCo's derived constants (inertias seen by constraints, subtree masses) are
-    computed anew by `settle`, once for all changes since the last time.
+    Values are always meant against the model as it was compiled, so that setting a parameter twice is setting it once.
     """
 
-    def __init__(self, batch: Batch, layout: JointLayout) -> None:
-        """Take the parameters of a compiled `physics_spec`, none of which is set yet."""
-        n, bodies, dofs = batch.nsim, layout.bodies.stop - layout.bodies.start, len(layout.dof_qvel)
-        self._batch, self._layout, self._dofs = batch, layout, dofs
+    engine = ""
+    """its name, for messages"""
+
+    def __init__(self, model: mujoco.MjModel, num_envs: int, layout: JointLayout, like: Tensor) -> None:
+        """Take the parameters of a compiled `physics_spec`, none of which is set yet.
+
+        Args:
+            model: compiled.
+            num_envs: N.
+            layout: of the robot in it.
+            like: any tensor on the engine's device and in its precision.
+        """
+        n, bodies, dofs = num_envs, layout.bodies.stop - layout.bodies.start, len(layout.dof_qvel)
+        self._layout, self._dofs = layout, dofs
         self._neutral = {
-            "gravity": torch.tensor(batch.model.opt.gravity).repeat(n, 1),
-            "friction": torch.ones(n, dtype=torch.float64),
-            "mass": torch.ones(n, bodies, dtype=torch.float64),
-            "com_offset": torch.zeros(n, bodies, 3, dtype=torch.float64),
-            "stiffness": torch.ones(n, dofs, dtype=torch.float64),
-            "damping": torch.ones(n, dofs, dtype=torch.float64),
-            "armature": torch.ones(n, dofs, dtype=torch.float64),
-            "joint_friction": torch.zeros(n, dofs, dtype=torch.float64),
+            "gravity": like.new_tensor(model.opt.gravity).repeat(n, 1),
+            "friction": like.new_ones(n),
+            "mass": like.new_ones(n, bodies),
+            "com_offset": like.new_zeros(n, bodies, 3),
+            "stiffness": like.new_ones(n, dofs),
+            "damping": like.new_ones(n, dofs),
+            "armature": like.new_ones(n, dofs),
+            "joint_friction": like.new_zeros(n, dofs),
         }
-        """values that change nothing, in the engine's own precision"""
-        own = batch.expanded("geom_friction")
-        self._friction = np.tile(batch.model.geom_friction[:, 0], (n, 1)) if own is None else own[..., 0].copy()
-        """(N, geoms) of the models; objects differ between environments"""
+        """values that change nothing"""
         self._set: dict[str, Tensor] = {}
         """those that were set, by name, of all environments"""
-        self._frictions: np.ndarray | None = None
-        """(N, G) sliding friction of all geoms as it was, objects of scenes among them"""
-        self._stale = np.zeros(n, dtype=bool)
-        """environments whose derived constants are out of date"""
 
     @property
     def names(self) -> frozenset[str]:
@@ -63,7 +64,7 @@ class BatchParameters:
             UnsupportedError: for an unknown name, with the known ones.
         """
         self._require(name)
-        return self._set.get(name, self._neutral[name]).float()
+        return self._set.get(name, self._neutral[name]).to(torch.float32, copy=True)
 
     def set(self, name: str, ids: Tensor | None, values: Tensor) -> None:
         """Change a parameter; names, shapes and units are those of `Simulator.set_params`.
@@ -83,14 +84,56 @@ class BatchParameters:
         if tuple(values.shape) != wanted:
             raise ValueError(f"parameter {name!r}: want shape {wanted}, got {tuple(values.shape)}")
         rows = slice(None) if ids is None else ids
-        held[rows] = values.double()
-        self._apply(name, slice(None) if ids is None else ids.numpy(), held[rows].numpy())
+        held[rows] = values.to(held.dtype)
+        self._apply(name, rows, held[rows])
+
+    def _apply(self, name: str, rows: Tensor | slice, values: Tensor) -> None:
+        """Tell the engine that `values` (n, ...) hold in environments `rows`."""
+        raise NotImplementedError
 
     def _require(self, name: str) -> None:
         if name not in self._neutral:
-            raise UnsupportedError(f"engine mujoco cannot set {name!r}; it can set {sorted(self._neutral)}")
+            raise UnsupportedError(f"engine {self.engine} cannot set {name!r}; it can set {sorted(self._neutral)}")
 
-    def _apply(self, name: str, rows: np.ndarray | slice, values: np.ndarray) -> None:
+    def settle(self) -> None:
+        """Bring derived constants up to date; to be called before physics is computed."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What was set."""
+        return dict(self._set)
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Restore `state_dict`; what was set here but not there goes back to the model's own."""
+        for name in self._set.keys() - state.keys():
+            self.set(name, None, self._neutral[name])
+            del self._set[name]
+        for name, values in state.items():
+            self.set(name, None, values)
+
+
+class BatchParameters(Parameters):
+    """Tells a batch of MuJoCo.
+
+    MuJoCo's derived constants (inertias seen by constraints, subtree masses) are computed anew by `settle`, once for
+    all changes since the last time.
+    """
+
+    engine = "mujoco"
+
+    def __init__(self, batch: Batch, layout: JointLayout) -> None:
+        """Take the parameters of a compiled `physics_spec`, none of which is set yet."""
+        super().__init__(batch.model, batch.nsim, layout, torch.zeros(0, dtype=torch.float64))
+        self._batch = batch
+        n, own = batch.nsim, batch.expanded("geom_friction")
+        self._friction = np.tile(batch.model.geom_friction[:, 0], (n, 1)) if own is None else own[..., 0].copy()
+        """(N, geoms) of the models; objects differ between environments"""
+        self._stale = np.zeros(n, dtype=bool)
+        """environments whose derived constants are out of date"""
+
+    def _apply(self, name: str, rows: Tensor | slice, values: Tensor) -> None:
+        self._apply_arrays(name, rows if isinstance(rows, slice) else rows.numpy(), values.numpy())
+
+    def _apply_arrays(self, name: str, rows: np.ndarray | slice, values: np.ndarray) -> None:
         model, bodies, qvel = self._batch.model, self._layout.bodies, self._layout.dof_qvel
         expand = self._batch.expand
         match name:
@@ -133,18 +176,6 @@ class BatchParameters:
         if self._stale.any():
             self._batch.set_const(np.flatnonzero(self._stale))
             self._stale[:] = False
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """What was set."""
-        return dict(self._set)
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Restore `state_dict`; what was set here but not there goes back to the model's own."""
-        for name in self._set.keys() - state.keys():
-            self.set(name, None, self._neutral[name])
-            del self._set[name]
-        for name, values in state.items():
-            self.set(name, None, values)
 
 
 def _columns(field: np.ndarray, rows: np.ndarray | slice, columns: np.ndarray, values: np.ndarray) -> None:

@@ -1,0 +1,121 @@
+"""Between the project's conventions and the generalised coordinates of MuJoCo's engines, on the CPU or a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import mujoco
+import torch
+from torch import Tensor
+
+from poselib.rotations import (
+    exp_map_from_quat,
+    quat_apply_inverse,
+    quat_difference,
+    quat_from_exp_map,
+    wxyz_from_xyzw,
+    xyzw_from_wxyz,
+)
+from proto_envs.context import ResetState, RobotState
+from proto_envs.robots import Robot
+from proto_envs.simulators.mjcf import JointLayout
+
+__all__ = ["Coordinates", "read_robot"]
+
+
+class Coordinates:
+    """Reads and writes rows of qpos (n, nq) and qvel (n, nv) of a compiled `physics_spec`, in any precision."""
+
+    def __init__(self, robot: Robot, model: mujoco.MjModel, device: torch.device) -> None:
+        """Find the robot's joints.
+
+        Args:
+            robot: that the model was made of.
+            model: compiled.
+            device: where rows will be.
+        """
+        self.layout = layout = JointLayout.of(robot, model)
+        self._num_dofs = robot.skeleton.num_dofs
+
+        def index(columns: object) -> Tensor:
+            return torch.as_tensor(columns, dtype=torch.long, device=device)
+
+        self._hinge_dofs, self._hinge_qpos = index(layout.hinge_dofs), index(layout.hinge_qpos)
+        self._ball_bodies, self._ball_dofs = index(layout.ball_bodies), index(layout.ball_dofs)
+        self._ball_qpos, self._dof_qvel = index(layout.ball_qpos), index(layout.dof_qvel)
+        axes = [robot.skeleton.joints[b].axes for b in layout.ball_bodies]
+        self._ball_axes = torch.tensor(axes, dtype=torch.float32, device=device).reshape(-1, 3, 3)
+        """(J, 3, 3) axis of each degree of freedom of each ball, in the frame of its body"""
+        self._axes_are_xyz = bool((self._ball_axes == torch.eye(3, device=device)).all())
+
+    def setpoints(self, targets: Tensor, qpos: Tensor) -> Tensor:
+        """Actuator set-points (n, D) for joint targets (n, D) rad, when joints are at `qpos`.
+
+        A ball's three position actuators pull towards `ctrl - log(q)`, component by component. With
+        `ctrl = log(q) + log(q^-1 exp(target))` that is the geodesic from where the joint is to where it should go:
+        stable and without gimbal lock at any size of target.
+        """
+        if not len(self._ball_bodies):
+            return targets
+        now = xyzw_from_wxyz(qpos[:, self._ball_qpos].float())
+        target = targets[:, self._ball_dofs]
+        if not self._axes_are_xyz:
+            target = torch.einsum("njd,jdk->njk", target, self._ball_axes)
+        turn = exp_map_from_quat(quat_difference(now, quat_from_exp_map(target)))
+        control = exp_map_from_quat(now) + turn
+        if not self._axes_are_xyz:
+            control = torch.einsum("njk,jdk->njd", control, self._ball_axes)
+        result = targets.clone()
+        result[:, self._ball_dofs] = control
+        return result
+
+    def dof_positions(self, qpos: Tensor) -> Tensor:
+        """(n, D) rad, float32."""
+        qpos = qpos.float()
+        result = qpos.new_empty(len(qpos), self._num_dofs)
+        result[:, self._hinge_dofs] = qpos[:, self._hinge_qpos]
+        vectors = exp_map_from_quat(xyzw_from_wxyz(qpos[:, self._ball_qpos]))
+        result[:, self._ball_dofs] = torch.einsum("njk,jdk->njd", vectors, self._ball_axes)
+        return result
+
+    def dof_velocities(self, qvel: Tensor) -> Tensor:
+        """(n, D) rad/s, float32."""
+        velocities = qvel.float()[:, self._dof_qvel]
+        if not self._axes_are_xyz:
+            balls = velocities[:, self._ball_dofs]
+            velocities[:, self._ball_dofs] = torch.einsum("njk,jdk->njd", balls, self._ball_axes)
+        return velocities
+
+    def write(self, state: ResetState, qpos: Tensor, qvel: Tensor) -> None:
+        """Put robots into a state, in rows `qpos` and `qvel` whose other columns stay."""
+        root, precision = state.local_rotations[:, 0], qpos.dtype
+        qpos[:, :3] = state.root_position
+        qpos[:, 3:7] = wxyz_from_xyzw(root)
+        qpos[:, self._hinge_qpos] = state.dof_positions[:, self._hinge_dofs].to(precision)
+        qpos[:, self._ball_qpos] = wxyz_from_xyzw(state.local_rotations[:, self._ball_bodies]).to(precision)
+        qvel[:, :3] = state.root_velocity
+        qvel[:, 3:6] = quat_apply_inverse(root, state.root_angular_velocity)
+        velocities = state.dof_velocities.to(precision)
+        if not self._axes_are_xyz:
+            velocities = velocities.clone()
+            balls = velocities[:, self._ball_dofs]
+            velocities[:, self._ball_dofs] = torch.einsum("njd,jdk->njk", balls, self._ball_axes.to(precision))
+        qvel[:, self._dof_qvel] = velocities
+
+
+def read_robot(
+    positions: Tensor, rotations: Tensor, spatial: Tensor, com: Tensor, joint_level: Callable[[str], Tensor]
+) -> RobotState:
+    """State of robots from what MuJoCo computes of their bodies.
+
+    Args:
+        positions: (n, B, 3) m.
+        rotations: (n, B, 4) wxyz.
+        spatial: (n, B, 6) angular and linear velocity, taken at the centre of mass of the whole figure.
+        com: (n, 3) m, that centre.
+        joint_level: gives joint-level fields by name.
+    """
+    angular = spatial[..., :3]
+    # Carry the velocity from the centre of mass to each body's origin.
+    velocities = spatial[..., 3:] + torch.linalg.cross(angular, positions - com.unsqueeze(1), dim=-1)
+    return RobotState(positions, xyzw_from_wxyz(rotations), velocities, angular, joint_level)
