@@ -132,6 +132,8 @@ class ProtoVectorEnv(VectorEnv):
             if seed is not None:
                 self.generator.manual_seed(seed)
                 self.randomization.seed(seed)
+                for control in self.components.controls.values():
+                    control.forget()
             ids = self._reset_ids(options or {})
             self._reset(ids)
             observation = _blanked(self._observe(self._context(None)), self.simulator.unstable())

@@ -63,6 +63,9 @@ class Control:
     def reset(self, ids: Tensor, generator: torch.Generator) -> ResetState | None:
         """Begin new episodes; returns the start state if this control decides it."""
 
+    def forget(self) -> None:
+        """Drop what was drawn ahead of time: the generator has been seeded anew."""
+
     def begin(self, ids: Tensor, context: Context, generator: torch.Generator) -> ObjectState | None:
         """Place goals around the robots of new episodes; returns the start of the objects if this control decides it.
 

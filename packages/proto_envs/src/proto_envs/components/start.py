@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
 
 import torch
@@ -73,28 +74,52 @@ class StartStates(Control):
         self.from_clip = torch.zeros(num_envs, dtype=torch.bool, device=device)
         """(N,) whether it did"""
         self._skeleton = robot.skeleton
+        self._ahead = self._draw(num_envs, torch.Generator(device=device))
+        self._used = num_envs
 
     def reset(self, ids: Tensor, generator: torch.Generator) -> ResetState:
-        """Draw a start state for each of `ids`."""
+        """A start state for each of `ids`; N are drawn at a time, which costs little more than to draw a few."""
+        if self._used + len(ids) > len(self.clips):
+            self._ahead, self._used = self._draw(len(self.clips), generator), 0
+        rows = slice(self._used, self._used + len(ids))
+        self._used += len(ids)
+        for name in ("clips", "times", "from_clip"):
+            getattr(self, name)[ids] = self._ahead[name][rows]
+        return ResetState(*(self._ahead[field.name][rows].clone() for field in fields(ResetState)))
+
+    def forget(self) -> None:
+        """Draw anew at the next reset."""
+        self._used = len(self.clips)
+
+    def _draw(self, count: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """`count` start states by field, and the moments of clips that they are."""
 
         def draw() -> Tensor:
-            return torch.rand(len(ids), generator=generator, device=ids.device)
+            return torch.rand(count, generator=generator, device=self.clips.device)
 
         chosen = (draw() * len(self.others.root_position)).long()
         state = ResetState(*(getattr(self.others, field.name)[chosen] for field in fields(ResetState)))
-        self.from_clip[ids] = False
+        clips, times = torch.zeros_like(chosen), torch.zeros(count, device=chosen.device)
+        from_clip = torch.zeros_like(chosen, dtype=torch.bool)
         if self.motions is not None and self.others_share < 1.0:
-            clips = self.motions.sample_motions(len(ids), generator)
-            times = self.motions.sample_times(clips, generator)
-            times = torch.zeros_like(times) if self.at_zero else times
+            clips = self.motions.sample_motions(count, generator)
+            if not self.at_zero:
+                times = self.motions.sample_times(clips, generator)
             from_clip = draw() >= self.others_share
-            self.clips[ids], self.times[ids], self.from_clip[ids] = clips, times, from_clip
             state = _choose(from_clip, _state_of(self.motions, clips, times), state)
-        return self.noise.apply(state, self._skeleton, generator)
+        state = self.noise.apply(state, self._skeleton, generator)
+        return {"clips": clips, "times": times, "from_clip": from_clip} | vars(state)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Which moments episodes began at."""
-        return {"clips": self.clips, "times": self.times, "from_clip": self.from_clip}
+        """Which moments episodes began at, and the states that were drawn ahead."""
+        ahead = {f"ahead/{name}": value for name, value in self._ahead.items()}
+        used = torch.tensor(self._used)
+        return {"clips": self.clips, "times": self.times, "from_clip": self.from_clip, "used": used} | ahead
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Restore `state_dict`."""
+        super().load_state_dict(state)
+        self._used = int(state["used"])
 
 
 def _state_of(motions: MotionLib, clips: Tensor, times: Tensor) -> ResetState:
