@@ -1,6 +1,7 @@
 """Small environments and engines that are closed after each test, and moments with random states."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import proto_envs  # noqa: F401  registers the ids
 from motionlib import BodyState, MotionLib
@@ -163,6 +165,50 @@ def moment() -> Callable[..., Context]:
         return Context(robot=robot, dt=1 / 30, state=state, motion=motion, upcoming=upcoming, **parts)
 
     return make
+
+
+_WAITS = {
+    torch.ops.aten._local_scalar_dense.default: "item",
+    torch.ops.aten.nonzero.default: "nonzero",
+    torch.ops.aten.masked_select.default: "masked_select",
+    torch.ops.aten._unique2.default: "unique",
+    torch.ops.aten.equal.default: "equal",
+    torch.ops.aten.repeat_interleave.Tensor: "repeat_interleave",
+}
+_INDEXING = (torch.ops.aten.index, torch.ops.aten.index_put, torch.ops.aten.index_put_)
+
+
+class _WaitCounter(TorchDispatchMode):
+    """Notes what would make the host wait for a GPU: values that are looked at, and sizes that depend on values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in _WAITS:
+            self.found.append(_WAITS[func])
+        if func.overloadpacket in _INDEXING and any(i is not None and i.dtype == torch.bool for i in args[1]):
+            self.found.append("mask as index")
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.fixture
+def count_waits(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """`with count_waits() as found:` lists by name what would wait for a GPU; `arrays=False`: but for `numpy()`."""
+
+    @contextmanager
+    def count(*, arrays: bool = True) -> Iterator[list[str]]:
+        with _WaitCounter() as counter, monkeypatch.context() as patch:
+
+            def noted(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+                return lambda *given, **named: counter.found.append(name) or call(*given, **named)
+
+            for name in ("tolist", "cpu", *(("numpy",) if arrays else ())):
+                patch.setattr(Tensor, name, noted(name, getattr(Tensor, name)))
+            yield counter.found
+
+    return count
 
 
 @pytest.fixture

@@ -9,7 +9,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-__all__ = ["Border"]
+__all__ = ["Border", "looking_is_free"]
+
+
+def looking_is_free(device: torch.device) -> bool:
+    """Whether it costs nothing to look at values in tensors; on a GPU the host would wait for all work before."""
+    return device.type == "cpu"
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class Border:
             raise ValueError(
                 f"actions: want shape {want} (environments, degrees of freedom), got {tuple(tensor.shape)}"
             )
-        if self.device.type == "cpu" and not torch.isfinite(tensor).all():
+        if looking_is_free(self.device) and not torch.isfinite(tensor).all():
             bad = (~torch.isfinite(tensor).all(-1)).nonzero().flatten().tolist()
             raise ValueError(f"actions of environments {bad[:8]} are NaN or infinite; want numbers in [-1, 1]")
         return tensor

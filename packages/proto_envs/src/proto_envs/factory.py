@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib import import_module
@@ -11,9 +12,11 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from gymnasium.vector import AutoresetMode
 
 from proto_envs.motions import Motions, load_motions, samples_of
+from proto_envs.randomization.config import Randomization
 from proto_envs.randomization.projectiles import boxes
 from proto_envs.randomization.reading import RandomizationLike, make_randomization
 from proto_envs.registration import TASKS
@@ -21,7 +24,7 @@ from proto_envs.robots import Robot, get_robot
 from proto_envs.scenes import SceneBatch, SceneSet, ScenesLike, make_scenes
 from proto_envs.simulators import SimulationSettings, make_simulator
 from proto_envs.tasks.base import Task
-from proto_envs.terrain import FLAT, Terrain, TerrainLike, make_terrain
+from proto_envs.terrain import FLAT, TerrainLike, make_terrain
 from proto_envs.vector_env import ProtoVectorEnv
 
 __all__ = ["make_vector_env"]
@@ -32,7 +35,6 @@ _VALID: dict[str, tuple[object, ...]] = {
     "observation": ("flat", "groups"),
     "output": ("torch", "numpy"),
     "render_mode": (None, "rgb_array"),
-    "device": ("auto", "cpu"),
 }
 
 
@@ -47,6 +49,7 @@ def make_vector_env(
     control_hz: float | None = None,
     substeps: int | None = None,
     threads: int = 0,
+    max_contacts: int = 0,
     task: Mapping[str, Any] | None = None,
     observation: Literal["flat", "groups"] = "flat",
     output: Literal["torch", "numpy"] = "torch",
@@ -65,11 +68,12 @@ def make_vector_env(
         task_name: from the id.
         robot: from the id; or a built-in robot's name, an MJCF or YAML file, or a `Robot`.
         backend: physics engine, "auto" or a name of `proto_envs.simulators.ENGINES`.
-        device: where the tensors live; "auto" is the engine's own.
+        device: where the tensors live, "cpu", "cuda" or "cuda:1"; "auto" is the engine's own.
         motions: clips to imitate or to take the style of; "auto" takes the samples that suit the task, None takes none.
         control_hz: control steps per second; None: the robot's.
         substeps: physics steps per control step; None: the robot's.
         threads: physics threads on the CPU; 0 takes all.
+        max_contacts: per environment, that a GPU engine makes room for; 0: what robot and objects may need.
         task: fields of the task's dataclass to override.
         observation: "flat" gives the policy's observation as one Box, "groups" a Dict of all groups.
         output: "torch" tensors or "numpy" arrays.
@@ -82,22 +86,21 @@ def make_vector_env(
         **unknown: refused, with the nearest valid name.
 
     Raises:
-        TypeError, ValueError: for an unknown keyword, task field, value or robot, or a file that makes none.
+        TypeError, ValueError, ImportError: for an unknown name or value, a file that makes none, or a missing engine.
     """
-    _check(num_envs, unknown, observation=observation, output=output, render_mode=render_mode, device=device)
+    _check(num_envs, unknown, device, observation=observation, output=output, render_mode=render_mode)
     robot, ground, perturbed = _robot(robot), make_terrain(terrain), make_randomization(randomization)
     under = FLAT if force_flat else ground if perturbed.terrain is None else make_terrain(perturbed.terrain)
     configured = task_class(task_name).configured(task or {})
     beside = _scenes(scenes, task_name, configured, num_envs)
     rates = (robot.control_hz if control_hz is None else control_hz, robot.substeps if substeps is None else substeps)
-    settings = _settings(configured, rates, threads, under, beside)
-    if perturbed.projectiles is not None:
-        settings = replace(settings, projectiles=boxes(perturbed.projectiles, num_envs))
+    settings = replace(_settings(configured, rates, perturbed, num_envs), terrain=under, scenes=beside)
+    settings = replace(settings, threads=threads, device=str(device), max_contacts=max_contacts)
+    simulator = make_simulator(backend, robot, num_envs, settings)
+    clips = load_motions(_clips(motions, configured, robot, beside), robot, simulator.device)
+    parts = (robot, configured, simulator, clips)
     return ProtoVectorEnv(
-        robot,
-        configured,
-        make_simulator(backend, robot, num_envs, settings),
-        load_motions(_clips(motions, configured, robot, beside), robot),
+        *parts,
         observation=observation,
         output=output,
         autoreset_mode=_autoreset(autoreset_mode),
@@ -107,19 +110,15 @@ def make_vector_env(
     )
 
 
-def _settings(
-    task: Task, rates: tuple[float, int], threads: int, terrain: Terrain, scenes: SceneBatch | None
-) -> SimulationSettings:
-    """How a task is simulated; `rates` are control steps per second and physics steps in each."""
+def _settings(task: Task, rates: tuple[float, int], perturbed: Randomization, num_envs: int) -> SimulationSettings:
+    """What task and perturbations need of an engine; `rates` are control steps per second and physics steps in each."""
     control_hz, substeps = rates
     return SimulationSettings(
         control_hz=control_hz,
         substeps=substeps,
-        threads=threads,
         contact_forces=task.needs_contact_forces,
         object_forces=task.needs_object_forces,
-        terrain=terrain,
-        scenes=scenes,
+        projectiles=None if perturbed.projectiles is None else boxes(perturbed.projectiles, num_envs),
     )
 
 
@@ -173,14 +172,18 @@ def _autoreset(mode: AutoresetMode | str) -> AutoresetMode:
     return names[str(mode).lower()]
 
 
-def _check(num_envs: object, unknown: Mapping[str, Any], **values: object) -> None:
-    """Refuse what is no keyword, no number of environments, or not among the values that a keyword has."""
+def _check(num_envs: object, unknown: Mapping[str, Any], device: object, **values: object) -> None:
+    """Refuse what is no keyword, no number of environments, no device here, or no value that a keyword has."""
     _refuse_unknown(unknown)
     if isinstance(num_envs, bool) or not isinstance(num_envs, Integral) or num_envs < 1:
         raise ValueError(f"num_envs must be a whole number of at least 1, got {num_envs!r}")
     for name, value in values.items():
         if value not in _VALID[name]:
             raise ValueError(f"{name}={value!r}: there are {', '.join(map(repr, _VALID[name]))}")
+    if re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(device)) is None:
+        raise ValueError(f"device={device!r}: there are 'auto', 'cpu', 'cuda' and 'cuda:<number>'")
+    if str(device).startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"device={device!r}: torch finds no CUDA here; take 'cpu'")
 
 
 def _refuse_unknown(unknown: Mapping[str, Any]) -> None:

@@ -37,8 +37,8 @@ def load_motions(motions: Motions, robot: Robot, device: torch.device | str = "c
 
     Raises:
         TypeError: for what is no clip.
-        ValueError: for an empty list, a clip that is neither a sample nor a file, a library of another skeleton, or a
-            sample for a robot in which no person is recognised.
+        ValueError: for an empty list, a clip that is neither a sample nor a file, a library of another skeleton or on
+            another device, or a sample for a robot in which no person is recognised.
     """
     if motions is None:
         return None
@@ -48,6 +48,8 @@ def load_motions(motions: Motions, robot: Robot, device: torch.device | str = "c
                 f"motions are of a skeleton with bodies {list(motions.skeleton.body_names)}; robot {robot.name} has"
                 f" {list(robot.skeleton.body_names)}"
             )
+        if motions.device != torch.device(device):
+            raise ValueError(f"motions are on {motions.device}, the environment is on {device}: make them there")
         return motions
     names = [motions] if isinstance(motions, (str, Path)) else motions
     if not isinstance(names, Sequence) or not all(isinstance(name, (str, Path)) for name in names):

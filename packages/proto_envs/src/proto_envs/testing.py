@@ -250,7 +250,10 @@ def check_state_round_trip(make: EngineFactory, robot: Robot, tolerance: float) 
 
 
 def check_subset_reset(make: EngineFactory, robot: Robot, tolerance: float) -> float:
-    """Setting some environments leaves the others as they are, bit for bit, one step later. Difference found, m."""
+    """Setting some environments leaves the others as they are one step later. Difference found, m.
+
+    Bit for bit where the engine promises that equal runs are equal; else they may differ as those do.
+    """
     states = []
     for touch in (False, True):
         simulator = make(robot, 4, SimulationSettings())
@@ -261,9 +264,11 @@ def check_subset_reset(make: EngineFactory, robot: Robot, tolerance: float) -> f
             simulator.set_state(torch.tensor([1, 3], device=simulator.device), _random_state(robot, 2, seed=3))
         simulator.step(targets)
         states.append(simulator.robot().body_positions[[0, 2]].clone())
+        promised = simulator.capabilities.deterministic
         simulator.close()
     difference = float((states[0] - states[1]).abs().max())
-    _require(difference == 0.0, f"environments that were not reset moved by {difference:.2e} m")
+    allowed = 0.0 if promised else tolerance
+    _require(difference <= allowed, f"environments that were not reset moved by {difference:.2e} m")
     return difference
 
 

@@ -15,7 +15,7 @@ from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
 from motionlib import MotionLib
-from proto_envs.border import Border
+from proto_envs.border import Border, looking_is_free
 from proto_envs.components.control import Ghost
 from proto_envs.components.terms import Kernel, any_failure, measure, observe, total_reward
 from proto_envs.context import Context, RobotState
@@ -182,7 +182,7 @@ class ProtoVectorEnv(VectorEnv):
             control.observe(bare, self.generator)
         observation = self._observe(self._context(None, state))
         unstable = metrics["unstable"].bool()
-        if unstable.any():
+        if not looking_is_free(self.device) or unstable.any():
             observation = _blanked(observation, unstable)
         observation = self.randomization.perceive(observation)
         if waiting is not None:
@@ -190,12 +190,12 @@ class ProtoVectorEnv(VectorEnv):
             info["metrics"] = {name: value.masked_fill(waiting, 0) for name, value in metrics.items()}
         self._returns += reward
         self._done = terminated | truncated
-        if waiting is not None and waiting.any():
-            ids = waiting.nonzero().squeeze(-1)
+        if waiting is not None and len(ids := waiting.nonzero().squeeze(-1)):
             self._reset(ids)
             observation = self._merge(observation, ids)
-        if self._done.any():
-            observation = self._end_episodes(observation, info, terminated)
+        # The only time that a step waits for a GPU: how many episodes end decides on sizes of tensors.
+        if len(ids := self._done.nonzero().squeeze(-1)):
+            observation = self._end_episodes(observation, info, terminated, ids)
         out = self._border.out
         return out(self._border.view(observation)), out(reward), out(terminated), out(truncated), out(info)
 
@@ -217,9 +217,10 @@ class ProtoVectorEnv(VectorEnv):
                 truncated |= finished
         return reward, terminated, truncated & ~terminated, metrics
 
-    def _end_episodes(self, observation: dict[str, Tensor], info: dict[str, Any], failed: Tensor) -> dict[str, Tensor]:
+    def _end_episodes(
+        self, observation: dict[str, Tensor], info: dict[str, Any], failed: Tensor, ids: Tensor
+    ) -> dict[str, Tensor]:
         done = self._done
-        ids = done.nonzero().squeeze(-1)
         info["episode"] = {"r": self._returns.clone(), "l": self._steps.clone()}
         info["_episode"] = done.clone()
         for control in self.components.controls.values():

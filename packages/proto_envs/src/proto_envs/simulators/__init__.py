@@ -3,34 +3,66 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
+
+import torch
 
 from proto_envs.robots import Robot
 from proto_envs.simulators.base import Capabilities, SimulationSettings, Simulator, UnsupportedError
 
-__all__ = ["ENGINES", "Capabilities", "SimulationSettings", "Simulator", "UnsupportedError", "make_simulator"]
+__all__ = [
+    "ENGINES",
+    "Capabilities",
+    "SimulationSettings",
+    "Simulator",
+    "UnsupportedError",
+    "fitting_engine",
+    "make_simulator",
+]
 
-ENGINES = {"mujoco": "proto_envs.simulators.mujoco:MujocoSimulator"}
+ENGINES = {
+    "mujoco": "proto_envs.simulators.mujoco:MujocoSimulator",
+    "mujoco_warp": "proto_envs.simulators.mujoco_warp:MujocoWarpSimulator",
+}
+_NEEDS = {"mujoco_warp": ("mujoco_warp", "proto-envs[warp]")}
+"""module of an engine that is not always there, and what installs it"""
 
 
 def make_simulator(backend: str, robot: Robot, num_envs: int, settings: SimulationSettings) -> Simulator:
     """Start an engine.
 
     Args:
-        backend: one of `ENGINES`, or "auto" for MuJoCo on the CPU.
+        backend: one of `ENGINES`; or "auto" for MuJoCo Warp where there is CUDA and it is installed, else MuJoCo on the
+            CPU. A device in the settings decides too.
         robot: what to simulate.
         num_envs: copies.
         settings: rates, friction, sensors.
 
     Raises:
         ValueError: naming the engines.
+        ImportError: with the command that installs the engine.
         UnsupportedError: if the settings ask for what the engine lacks.
     """
-    name = "mujoco" if backend == "auto" else backend
+    name = fitting_engine(settings.device) if backend == "auto" else backend
     if not isinstance(name, str) or name not in ENGINES:
         raise ValueError(f"backend: no engine {backend!r}; there are 'auto' and {sorted(ENGINES)}")
+    if name in _NEEDS and not _installed(name):
+        module, package = _NEEDS[name]
+        raise ImportError(f"engine {name} needs the module {module}: pip install '{package}'", name=module)
     module, _, attribute = ENGINES[name].partition(":")
     simulator = getattr(import_module(module), attribute)(robot, num_envs, settings)
     if (settings.scenes or settings.projectiles) is not None and not simulator.capabilities.scenes:
         simulator.close()
         raise UnsupportedError(f"engine {name} has no objects beside the robots, which this environment needs")
     return simulator
+
+
+def fitting_engine(device: str) -> str:
+    """The engine that "auto" stands for, where the tensors are to live on `device`."""
+    if device.startswith("cuda"):
+        return "mujoco_warp"
+    return "mujoco_warp" if device == "auto" and torch.cuda.is_available() and _installed("mujoco_warp") else "mujoco"
+
+
+def _installed(engine: str) -> bool:
+    return find_spec(_NEEDS[engine][0]) is not None

@@ -39,6 +39,10 @@ class SimulationSettings:
     """let the robot's bodies collide with each other"""
     contact_forces: bool = False
     """measure the ground's force on each body; costs about 3 % on the CPU"""
+    device: str = "auto"
+    """where a GPU engine runs: "cuda", "cuda:1", "cpu"; "auto" is CUDA where there is some"""
+    max_contacts: int = 0
+    """contacts of an environment that a GPU engine makes room for; 0: what its robot and objects may need"""
     threads: int = 0
     """physics threads of a CPU engine; 0 takes all CPUs this process may use"""
     terrain: Terrain = FLAT
@@ -56,7 +60,12 @@ class SimulationSettings:
         Raises:
             TypeError, ValueError: naming the field.
         """
-        for name, lowest, whole in (("substeps", 1, True), ("threads", 0, True), ("friction", 0.0, False)):
+        for name, lowest, whole in (
+            ("substeps", 1, True),
+            ("threads", 0, True),
+            ("max_contacts", 0, True),
+            ("friction", 0.0, False),
+        ):
             _require_number(name, getattr(self, name), whole=whole)
             if not getattr(self, name) >= lowest:
                 raise ValueError(f"{name} must be at least {lowest}, got {getattr(self, name)}")

@@ -26,12 +26,20 @@ _BELOW_PITS = 1.0
 """m that the ground reaches below the lowest point of a height field"""
 
 
-def physics_spec(robot: Robot, settings: SimulationSettings, scene: int = 0) -> mujoco.MjSpec:
+def physics_spec(
+    robot: Robot, settings: SimulationSettings, scene: int = 0, *, fixed_shapes: bool = False
+) -> mujoco.MjSpec:
     """The robot on a floor, with the objects of one of the scenes if there are any, ready to compile.
 
     Where the robot's MJCF stacks three hinges, one ball joint with three position actuators takes their place
     (gear along the hinges' axes; MuJoCo's actuator length is then the rotation vector's component). Damping sits in the
     joint, where the implicit integrator sees it, never in the actuator, whose torque is clipped.
+
+    Args:
+        robot: that is simulated.
+        settings: rates, ground, sensors, scenes.
+        scene: which of the scenes.
+        fixed_shapes: lay objects out for an engine whose geoms are of one type in all environments.
     """
     spec = robot.spec()
     spec.option.timestep = 1.0 / (settings.control_hz * settings.substeps)
@@ -56,7 +64,7 @@ def physics_spec(robot: Robot, settings: SimulationSettings, scene: int = 0) -> 
             _add_contact_sensor(spec, body, settings.terrain.is_flat)
     if settings.scenes is not None:
         watched = robot.skeleton.body_names if settings.object_forces else ()
-        add_objects(spec, settings.scenes, scene, settings.friction, watched)
+        add_objects(spec, settings.scenes, scene, settings.friction, watched, fixed_shapes=fixed_shapes)
     if settings.projectiles is not None:
         add_objects(spec, settings.projectiles, 0, settings.friction, kind=PROJECTILE)
     return spec

@@ -64,7 +64,12 @@ class MujocoSimulator:
             robot: what to simulate.
             num_envs: N.
             settings: rates, friction, sensors.
+
+        Raises:
+            ValueError: for another device than the CPU.
         """
+        if settings.device not in ("auto", "cpu"):
+            raise ValueError(f"engine mujoco runs on the CPU, not on {settings.device!r}: take backend='mujoco_warp'")
         self.num_envs = num_envs
         self.device = torch.device("cpu")
         self.dt = 1.0 / settings.control_hz

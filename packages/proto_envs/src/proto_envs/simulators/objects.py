@@ -19,6 +19,7 @@ costs about 10 %, most of it for its four contacts.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import mujoco
 import mujoco.batch
@@ -33,13 +34,18 @@ from proto_envs.scenes.tables import AWAY
 
 __all__ = ["PlacedObjects", "add_meshes", "add_objects", "mesh_name", "set_scenes"]
 
-_TYPES = {
+_TYPES: dict[type[Any], mujoco.mjtGeom] = {
     Box: mujoco.mjtGeom.mjGEOM_BOX,
     Sphere: mujoco.mjtGeom.mjGEOM_SPHERE,
     Cylinder: mujoco.mjtGeom.mjGEOM_CYLINDER,
     Mesh: mujoco.mjtGeom.mjGEOM_MESH,
 }
+_Solid = tuple[Shape, int, float]
+"""what an object is made of for an engine: solid, number of its convex piece, kg"""
 _NOTHING = 1 << 10
+"""bit of the contacts of a geom that is not there"""
+_NEVER = -1e6
+"""m, margin of a geom that is not there but must have the bits of others: margins add up"""
 _SHAPE_OF_BVH = ("bvh_child", "bvh_depth", "bvh_nodeid")
 
 
@@ -50,6 +56,8 @@ def add_objects(
     friction: float,
     watched: Sequence[str] = (),
     kind: str = "object",
+    *,
+    fixed_shapes: bool = False,
 ) -> None:
     """Add the objects of one scene to a physics model that is laid out for all of them.
 
@@ -60,6 +68,8 @@ def add_objects(
         friction: sliding friction of objects that say nothing else.
         watched: bodies; a sensor is added for the force with which each of them pushes the object of each place.
         kind: word that the names of their bodies begin with.
+        fixed_shapes: let each geom be of the same type in all scenes; places have more of them then, and those that a
+            scene does not need never touch anything.
     """
     add_meshes(spec, batch.scenes)
     for place, thing in enumerate(batch.places[scene]):
@@ -77,8 +87,14 @@ def add_objects(
                 # It weighs something, as every moving body must, and sinks by 10 micrometres a second.
                 body.mass, body.inertia, body.explicitinertial = 1.0, (1.0, 1.0, 1.0), True
                 joint.damping = [1e6, 0.0, 0.0]
-        for piece in range(max(map(_num_geoms, (row[place] for row in batch.places)))):
-            _add_geom(body, thing, piece, friction)
+        things = [row[place] for row in batch.places]
+        slots = _slots(things, fixed_shapes)
+        # What an object says of its own friction holds in all of its contacts; else the larger of the two counts.
+        decides = any(t is not None and t.friction is not None for t in (things if fixed_shapes else [thing]))
+        own = friction if thing is None or thing.friction is None else thing.friction
+        for shape, solid in zip(slots, _in_slots(thing, slots), strict=True):
+            geom = _add_nothing(body, shape, things) if solid is None else _add_solid(body, *solid)
+            geom.priority, geom.friction = int(decides), (own, 0.005, 0.0001)
     force, netforce = 1 << int(mujoco.mjtConDataField.mjCONDATA_FORCE), 3
     for place in range(batch.num_objects if watched else 0):
         for name in watched:
@@ -101,26 +117,48 @@ def _wxyz(rotation: tuple[float, ...]) -> tuple[float, ...]:
     return (rotation[3], *rotation[:3])
 
 
-def _solids(thing: SceneObject) -> list[tuple[Shape, int, float]]:
-    """What an object is made of for an engine: solid, number of its convex piece, kg."""
-    solids = []
+def _solids(thing: SceneObject) -> list[_Solid]:
+    solids: list[_Solid] = []
     for part, mass in zip(thing.parts, thing.part_masses, strict=True):
         pieces = len(part.pieces()) if isinstance(part, Mesh) else 1
         solids += [(part, piece, mass / pieces) for piece in range(pieces)]
     return solids
 
 
-def _num_geoms(thing: SceneObject | None) -> int:
-    return 0 if thing is None else len(_solids(thing))
+def _slots(things: Sequence[SceneObject | None], fixed_shapes: bool) -> list[type[Any] | None]:
+    """The geoms of a place that `things` take in turn, with the shape that each must keep, or None for any shape."""
+    shapes: list[list[type[Any]]]
+    shapes = [[type(part) for part, _, _ in _solids(thing)] for thing in things if thing is not None]
+    if not fixed_shapes:
+        return [None] * max(map(len, shapes))
+    return [shape for shape in _TYPES for _ in range(max(of_one.count(shape) for of_one in shapes))]
 
 
-def _add_geom(body: mujoco.MjsBody, thing: SceneObject | None, index: int, friction: float) -> None:
-    solids = [] if thing is None else _solids(thing)
-    if thing is None or index >= len(solids):
+def _in_slots(thing: SceneObject | None, slots: Sequence[type[Any] | None]) -> list[_Solid | None]:
+    """What stands in each slot: the first solid that suits it and stands in none before."""
+    waiting = [] if thing is None else _solids(thing)
+    result: list[_Solid | None] = []
+    for shape in slots:
+        suiting = (i for i, (part, _, _) in enumerate(waiting) if shape is None or type(part) is shape)
+        index = next(suiting, None)
+        result.append(None if index is None else waiting.pop(index))
+    return result
+
+
+def _add_nothing(body: mujoco.MjsBody, shape: type[Any] | None, things: Sequence[SceneObject | None]) -> Any:  # noqa: ANN401
+    """A geom that touches nothing."""
+    if shape is None:
         # Nothing else has this bit; with none at all the layout of collision trees would be another.
-        body.add_geom(type=mujoco.mjtGeom.mjGEOM_SPHERE, size=(0.01, 0, 0), mass=0.0, contype=_NOTHING, conaffinity=0)
-        return
-    part, piece, mass = solids[index]
+        kind = mujoco.mjtGeom.mjGEOM_SPHERE
+        return body.add_geom(type=kind, size=(0.01, 0, 0), mass=0.0, contype=_NOTHING, conaffinity=0)
+    geom = body.add_geom(type=_TYPES[shape], size=(0.01, 0.01, 0.01), mass=0.0, margin=_NEVER, condim=3)
+    if shape is Mesh:
+        solids = (solid for thing in things if thing is not None for solid in _solids(thing))
+        geom.meshname = next(mesh_name(part, piece) for part, piece, _ in solids if isinstance(part, Mesh))
+    return geom
+
+
+def _add_solid(body: mujoco.MjsBody, part: Shape, piece: int, mass: float) -> Any:  # noqa: ANN401
     geom = body.add_geom(
         type=_TYPES[type(part)],
         pos=part.position,
@@ -129,9 +167,6 @@ def _add_geom(body: mujoco.MjsBody, thing: SceneObject | None, index: int, frict
         contype=1,
         conaffinity=1,
         condim=3,
-        # What an object says of its own friction holds in all of its contacts; else the larger of the two counts.
-        priority=0 if thing.friction is None else 1,
-        friction=(friction if thing.friction is None else thing.friction, 0.005, 0.0001),
     )
     match part:
         case Box():
@@ -142,6 +177,7 @@ def _add_geom(body: mujoco.MjsBody, thing: SceneObject | None, index: int, frict
             geom.size = (part.radius, 0.5 * part.height, 0)
         case Mesh():
             geom.meshname = mesh_name(part, piece)
+    return geom
 
 
 def mesh_name(mesh: Mesh, piece: int) -> str:
@@ -272,7 +308,7 @@ class PlacedObjects:
             new = torch.cat(parts, dim=-1).to(live.dtype)
             live[:, columns] = torch.where(chosen.unsqueeze(-1), new, live[:, columns])
 
-    def forget(self, ids: Tensor) -> None:
+    def forget(self, ids: Tensor | slice) -> None:
         """No velocities of held objects and no forces any more."""
         self._velocity[ids] = 0.0
         self.forces[ids] = 0.0

@@ -1,0 +1,425 @@
+"""MuJoCo Warp: MuJoCo's physics in Warp kernels, on CUDA, and on the CPU for tests of this very code."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import fields
+
+import mujoco
+import mujoco_warp as mjw
+import numpy as np
+import torch
+import warp as wp
+from torch import Tensor
+
+from poselib.rotations import quat_apply_inverse, xyzw_from_wxyz
+from proto_envs.context import ObjectState, ResetState, RobotState
+from proto_envs.robots import Robot
+from proto_envs.simulators.base import Capabilities, SimulationSettings, UnsupportedError
+from proto_envs.simulators.coordinates import Coordinates, read_robot
+from proto_envs.simulators.mjcf import PROJECTILE, physics_spec
+from proto_envs.simulators.objects import PlacedObjects
+from proto_envs.simulators.warp_graph import CapturedLaunches, on_device
+from proto_envs.simulators.warp_parameters import WarpParameters
+
+__all__ = ["MujocoWarpSimulator"]
+
+_LOG = logging.getLogger(__name__)
+
+_UNKNOWN_FLAGS = int(mujoco.mjtDisableBit.mjDSBL_AUTORESET) | int(mujoco.mjtDisableBit.mjDSBL_MIDPHASE)
+"""of MuJoCo, which MuJoCo Warp does not take: it neither resets by itself nor has that phase"""
+_LARGEST = 1e10
+"""MuJoCo's bound (mjMAXVAL) of coordinates and velocities: what is larger has diverged"""
+_STATE = ("qpos", "qvel", "qacc_warmstart", "xfrc_applied", "mocap_pos", "mocap_quat")
+"""fields of the data that the future depends on"""
+_UNUSED = ("body_simple", "dof_length", "body_fluid_box_adr", "body_fluid_ellipsoid_adr")
+"""fields that may differ between scenes: what is flexible, sleeps, or moves in a fluid has a use for them"""
+_GROUND_CONTACTS = {
+    mujoco.mjtGeom.mjGEOM_PLANE: 0,
+    mujoco.mjtGeom.mjGEOM_HFIELD: 0,
+    mujoco.mjtGeom.mjGEOM_SPHERE: 1,
+    mujoco.mjtGeom.mjGEOM_ELLIPSOID: 1,
+    mujoco.mjtGeom.mjGEOM_CAPSULE: 2,
+}
+"""most contacts of a geom with level ground; others have 4"""
+_MOST_OF_A_ROBOT = 40
+"""contacts that a robot has at once; lying ones were seen to have 15 (SMPLX)"""
+_FEWEST = 32
+"""contacts that there is room for in any case; the search for them needs it too"""
+_ROWS_PER_CONTACT = 4
+"""constraints that a contact with friction makes"""
+_OVERFLOWS = {
+    mjw.OverflowType.NEFC: "constraints",
+    mjw.OverflowType.NJMAX_NNZ: "numbers in constraints",
+    mjw.OverflowType.BROADPHASE: "pairs of near geoms",
+    mjw.OverflowType.NARROWPHASE: "contacts",
+    mjw.OverflowType.CCD: "contacts of convex geoms",
+    mjw.OverflowType.HFIELD: "contacts of one geom with the height field",
+    mjw.OverflowType.CONTACT_MATCH: "contacts of one body whose force is measured",
+    mjw.OverflowType.EPA_HORIZON: "edges of a polytope between convex geoms",
+}
+"""what there can be too many of"""
+
+
+class MujocoWarpSimulator:
+    """The CUDA engine. All physics steps of a control step are one captured graph, on the CPU too.
+
+    State and results stay where they are on the device and are read and written through zero-copy torch views; nothing
+    in `step`, `robot` and `set_state` waits for the device. On the CPU, equal runs are bit-equal; on CUDA, sums over
+    contacts come in any order.
+    """
+
+    def __init__(self, robot: Robot, num_envs: int, settings: SimulationSettings) -> None:
+        """Build N copies of `robot`.
+
+        Args:
+            robot: what to simulate.
+            num_envs: N.
+            settings: rates, friction, sensors, device.
+
+        Raises:
+            UnsupportedError: for scenes that differ in what the engine cannot vary between environments.
+        """
+        self.num_envs = num_envs
+        self.device = _device(settings.device)
+        self.dt = 1.0 / settings.control_hz
+        self.terrain, self.scenes = settings.terrain.to(self.device), settings.scenes
+        self.substeps = settings.substeps
+        self._skeleton = robot.skeleton
+        if wp.config.log_level == wp.LOG_INFO:
+            wp.config.log_level = wp.LOG_WARNING  # a line for each of a hundred modules of kernels
+        wp.init()
+        models = _compiled(robot, settings)
+        self.model = models[0]
+        self._coordinates = Coordinates(robot, self.model, self.device)
+        self._layout = self._coordinates.layout
+        self._room = _room(self.model, self._layout.bodies, settings)
+        with on_device(self.device):
+            self._world = mjw.put_model(self.model)
+            self._world.opt.warn_overflow = 0  # `_Overflow` says it, once
+            if self.scenes is not None:
+                self._set_scenes([self._world, *map(mjw.put_model, models[1:])], self.scenes.assignment)
+            self._data = self._make_data()
+        self._physics = CapturedLaunches(self._launch_physics, self.device)
+        self._kinematics = CapturedLaunches(self._launch_kinematics, self.device)
+        self._constants = CapturedLaunches(self._launch_constants, self.device)
+        self._parameters = WarpParameters(
+            self.model, self._layout, num_envs, self._field, self._constants, self._make_room
+        )
+        self.capabilities = Capabilities(
+            name="mujoco_warp",
+            parameters=self._parameters.names,
+            contact_forces=settings.contact_forces,
+            apply_force=True,
+            scenes=True,
+            deterministic=self.device.type == "cpu",
+            state_dict=True,
+        )
+        self._view_data()
+        rows = (self._qpos, self._qvel, self._mocap)
+        watched = self._skeleton.num_bodies if settings.object_forces else 0
+        self._objects = PlacedObjects(self.model, rows, self.scenes, watched)
+        self._projectiles = PlacedObjects(self.model, rows, settings.projectiles, kind=PROJECTILE)
+        self._overflow = _Overflow(wp.to_torch(self._data.overflow))
+        self._unstable = torch.zeros(num_envs, dtype=torch.bool, device=self.device)
+        self._pushed = False
+        self._restart(slice(None))
+        self._refresh()
+
+    def _make_data(self) -> mjw.Data:
+        contacts, constraints = self._room
+        return mjw.make_data(self.model, nworld=self.num_envs, nconmax=contacts, njmax=constraints)
+
+    def _view_data(self) -> None:
+        data, model, bodies = self._data, self._world, self._layout.bodies
+        view = wp.to_torch
+        self._qpos, self._qvel, self._ctrl = view(data.qpos), view(data.qvel), view(data.ctrl)
+        self._warmstart, self._push = view(data.qacc_warmstart), view(data.xfrc_applied)
+        self._mocap = (view(data.mocap_pos), view(data.mocap_quat))
+        self._xpos, self._xquat, self._cvel = (view(field)[:, bodies] for field in (data.xpos, data.xquat, data.cvel))
+        self._com = view(data.subtree_com)[:, bodies.start]
+        self._forces = view(data.actuator_force)
+        self._sensordata = view(data.sensordata)
+        held = np.flatnonzero(self.model.body_mocapid >= 0)  # in the order of their mocap ids
+        self._start = [
+            field.expand(self.num_envs, *field.shape[1:])
+            for field in (view(model.qpos0), view(model.body_pos)[:, held], view(model.body_quat)[:, held])
+        ]
+        """qpos (N, nq), and positions and rotations of held objects, as the scenes have them"""
+
+    # --- fields of the model -----------------------------------------------------------------------------------------
+
+    def _field(self, name: str) -> Tensor:
+        """A field of the model, live, (N, ...): from now on it has a row for each world."""
+        owner = self._world.opt if name.startswith("opt.") else self._world
+        name = name.removeprefix("opt.")
+        array = getattr(owner, name)
+        if array.shape[0] != self.num_envs:
+            shared = wp.to_torch(array)
+            array = wp.empty((self.num_envs, *array.shape[1:]), dtype=array.dtype, device=str(self.device))
+            wp.to_torch(array).copy_(shared)
+            setattr(owner, name, array)
+            self._forget_graphs()
+        return wp.to_torch(array)
+
+    def _set_scenes(self, models: list[mjw.Model], assignment: Tensor) -> None:
+        """Give each world the fields of the model of its scene, where they differ."""
+        rows, alike = assignment.to(self.device), []
+        for field in fields(mjw.Model):
+            values = [getattr(model, field.name) for model in models]
+            if not isinstance(values[0], wp.array) or not values[0].size or field.name in _UNUSED:
+                continue
+            tensors = [wp.to_torch(value) for value in values]
+            if all(torch.equal(tensors[0], other) for other in tensors[1:]):
+                continue
+            if getattr(field.type, "shape", ("",))[0] == "*":
+                array = wp.empty((self.num_envs, *values[0].shape[1:]), dtype=values[0].dtype)
+                wp.to_torch(array).copy_(torch.cat(tensors)[rows])
+                setattr(self._world, field.name, array)
+            else:
+                alike.append(field.name)
+        if alike:
+            raise UnsupportedError(f"engine mujoco_warp has one {', '.join(alike)} for the scenes of all environments")
+
+    def _make_room(self, constraints: int) -> None:
+        """Make room for more constraints in each world; all else stays, and stays where it is."""
+        self._room = (self._room[0], self._room[1] + constraints)
+        with on_device(self.device):
+            data = self._make_data()
+        for field in fields(mjw.Data):
+            old, new = getattr(self._data, field.name), getattr(data, field.name)
+            if isinstance(old, wp.array) and old.shape == new.shape:
+                setattr(data, field.name, old)
+        self._data = data
+        self._forget_graphs()
+
+    def _forget_graphs(self) -> None:
+        for name in ("_physics", "_kinematics", "_constants"):
+            if name in self.__dict__:
+                getattr(self, name).forget()
+
+    # --- stepping ----------------------------------------------------------------------------------------------------
+
+    def step(self, targets: Tensor) -> None:
+        """Simulate one control step towards joint targets (N, D) rad."""
+        self._parameters.settle()
+        self._ctrl.copy_(self._coordinates.setpoints(targets, self._qpos))
+        self._physics()
+        if self._pushed:
+            self._push.zero_()
+            self._pushed = False
+        if self._objects.forces.numel():
+            self._objects.forces.copy_(self._sensed()[:, -self._objects.forces.shape[1] :])
+        # NaN is no smaller than anything.
+        self._unstable = ~((self._qpos.abs() < _LARGEST).all(-1) & (self._qvel.abs() < _LARGEST).all(-1))
+        self._overflow.look()
+
+    def _launch_physics(self) -> None:
+        options = self._world.opt
+        flags, silent = options.disableflags, options.disableflags | int(mjw.DisableBit.SENSOR)
+        for left in reversed(range(self.substeps)):
+            options.disableflags = silent if left else flags  # forces are those of the last substep
+            mjw.step(self._world, self._data)
+        options.disableflags = flags
+        self._launch_kinematics()
+
+    def _launch_kinematics(self) -> None:
+        """After a step, poses and velocities of bodies are those before its last substep."""
+        mjw.kinematics(self._world, self._data)
+        mjw.com_pos(self._world, self._data)
+        mjw.com_vel(self._world, self._data)
+
+    def _launch_constants(self) -> None:
+        mjw.set_const(self._world, self._data, groups=mjw.SetConstGroup.INERT0)
+
+    def _refresh(self) -> None:
+        self._parameters.settle()
+        self._kinematics()
+
+    def _sensed(self) -> Tensor:
+        """(N, S, B, 3) N, of each body on the ground if that is measured, and on each object if that is."""
+        return self._sensordata.unflatten(-1, (-1, self._skeleton.num_bodies, 3))
+
+    # --- reading -----------------------------------------------------------------------------------------------------
+
+    def robot(self, ids: Tensor | None = None) -> RobotState:
+        """State of the robots after the last step or reset, in new tensors."""
+
+        def read(name: str) -> Tensor:
+            return self._joint_level(name, ids)
+
+        def rows(field: Tensor) -> Tensor:
+            return field.clone() if ids is None else field[ids]
+
+        return read_robot(rows(self._xpos), rows(self._xquat), rows(self._cvel), rows(self._com), read)
+
+    def objects(self, ids: Tensor | None = None) -> ObjectState:
+        """State of the O objects, in new tensors."""
+        return self._objects.state(ids)
+
+    def _joint_level(self, name: str, ids: Tensor | None) -> Tensor:
+        select = slice(None) if ids is None else ids
+        match name:
+            case "dof_positions":
+                return self._coordinates.dof_positions(self._qpos[select])
+            case "dof_velocities":
+                return self._coordinates.dof_velocities(self._qvel[select])
+            case "dof_forces":
+                return self._forces[select].clone()
+            case "contact_forces":
+                if not self.capabilities.contact_forces:
+                    raise UnsupportedError("contact forces are off: set SimulationSettings.contact_forces")
+                return -self._sensed()[select, 0]
+        raise AttributeError(f"RobotState has no field {name!r}")
+
+    def unstable(self) -> Tensor:
+        """(N,) bool: the last step left numbers that are not finite, or larger than any that physics has."""
+        return self._unstable
+
+    # --- writing -----------------------------------------------------------------------------------------------------
+
+    def set_state(self, ids: Tensor, state: ResetState) -> None:
+        """Put robots into a state; all others stay as they are, bit for bit."""
+        self._restart(ids)
+        qpos, qvel = self._qpos[ids], self._qvel[ids]
+        self._coordinates.write(state, qpos, qvel)
+        self._qpos[ids], self._qvel[ids] = qpos, qvel
+        self._refresh()
+
+    def _restart(self, ids: Tensor | slice) -> None:
+        """Forget what was; objects go back to where their scene has them."""
+        for live in (self._qvel, self._warmstart, self._push, self._forces, self._sensordata):
+            live[ids] = 0.0
+        for live, start in zip((self._qpos, *self._mocap), self._start, strict=True):
+            live[ids] = start[ids]
+        self._objects.forget(ids)
+        self._unstable[ids] = False
+
+    def set_objects(self, ids: Tensor | None, state: ObjectState, *, held_only: bool = False) -> None:
+        """Put the objects of environments `ids` into a state; all else, with `held_only` the loose ones too, stays."""
+        self._objects.put(ids, state, held_only=held_only)
+
+    def projectiles(self) -> ObjectState:
+        """State of the K projectiles, in new tensors."""
+        return self._projectiles.state(None)
+
+    def throw(self, chosen: Tensor, state: ObjectState) -> None:
+        """Put the projectiles that `chosen` (N, K) bool says into a state; all others stay as they are, bit for bit."""
+        self._projectiles.put_where(chosen, state)
+
+    def set_params(self, name: str, ids: Tensor | None, values: Tensor) -> None:
+        """Change a physical parameter; which there are says `Simulator.set_params`."""
+        self._parameters.set(name, ids, values)
+
+    def get_params(self, name: str) -> Tensor:
+        """What holds now, (N, ...) with every axis that `Simulator.set_params` says."""
+        return self._parameters.get(name)
+
+    def add_velocity(self, linear: Tensor, angular: Tensor) -> None:
+        """Change the velocity of whole robots by (N, 3) m/s and rad/s, world; their joints keep theirs."""
+        self._qvel[:, :3] += linear
+        self._qvel[:, 3:6] += quat_apply_inverse(xyzw_from_wxyz(self._qpos[:, 3:7]), angular)
+
+    def apply_force(self, body: int, force: Tensor) -> None:
+        """Push a body with a world force (N, 3) in N during the next control step."""
+        self._push[:, self._layout.bodies.start + body, :3] = force
+        self._pushed = True
+
+    # --- the rest ----------------------------------------------------------------------------------------------------
+
+    def render_state(self, index: int) -> np.ndarray:
+        """The generalised positions qpos (nq,) of one environment."""
+        return self._qpos[index].double().cpu().numpy()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """All that physics goes on from, and the parameters that were set."""
+        state = {name: wp.to_torch(getattr(self._data, name)).clone() for name in _STATE}
+        parameters = {f"parameter.{name}": value for name, value in self._parameters.state_dict().items()}
+        return {**state, **parameters, **self._objects.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Restore `state_dict`; derived quantities are computed anew from it."""
+        live = {name: wp.to_torch(getattr(self._data, name)) for name in _STATE}
+        for name, field in live.items():
+            if state[name].shape != field.shape:
+                want, got = tuple(field.shape), tuple(state[name].shape)
+                raise ValueError(f"simulation state {name!r}: want shape {want}, got {got}")
+        prefix = "parameter."
+        self._parameters.load_state_dict({k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)})
+        for name, field in live.items():
+            field.copy_(state[name])
+        self._objects.load_state_dict(state)
+        self._refresh()
+        self._unstable = torch.zeros_like(self._unstable)
+        self._pushed = bool(self._push.any())
+
+    def close(self) -> None:
+        """Drop the arrays; closing again does nothing."""
+        for name in list(self.__dict__):
+            if name.startswith("_"):
+                del self.__dict__[name]
+
+
+class _Overflow:
+    """Tells, once for each kind, of what there was no room for, without waiting for the device."""
+
+    def __init__(self, flags: Tensor) -> None:
+        """Watch flags (N,) int32 that the engine sets and nobody clears."""
+        self._flags = flags
+        self._bits = torch.tensor([int(kind) for kind in _OVERFLOWS], dtype=flags.dtype, device=flags.device)
+        self._counts = torch.zeros(len(_OVERFLOWS), dtype=torch.long, pin_memory=flags.is_cuda)
+        self._on_host = self._counts.numpy()
+        self._told: set[str] = set()
+
+    def look(self) -> None:
+        """Tell what arrived on the host from an earlier look, and send for what is new."""
+        for what, count in zip(_OVERFLOWS.values(), self._on_host, strict=True):
+            if count and what not in self._told:
+                self._told.add(what)
+                _LOG.warning(
+                    "MuJoCo Warp: too many %s in %d of %d environments; some were left out. Make room with a larger "
+                    "max_contacts.",
+                    what,
+                    count,
+                    len(self._flags),
+                )
+        self._counts.copy_((self._flags.unsqueeze(-1) & self._bits).ne(0).sum(0), non_blocking=True)
+
+
+def _device(name: str) -> torch.device:
+    """A device by its name; "auto" is CUDA where there is some."""
+    device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    return device
+
+
+def _compiled(robot: Robot, settings: SimulationSettings) -> list[mujoco.MjModel]:
+    """A model for each scene, or the one without any."""
+    models = []
+    for scene in range(1 if settings.scenes is None else len(settings.scenes.scenes)):
+        spec = physics_spec(robot, settings, scene, fixed_shapes=True)
+        spec.option.disableflags &= ~_UNKNOWN_FLAGS
+        models.append(spec.compile())
+    return models
+
+
+def _room(model: mujoco.MjModel, robot: slice, settings: SimulationSettings) -> tuple[int, int]:
+    """Contacts, on average over all environments, and constraints of each of them, that room is made for.
+
+    Args:
+        model: compiled.
+        robot: its bodies.
+        settings: which may say how many contacts.
+    """
+    contacts = settings.max_contacts
+    if not contacts:
+        most = np.array([_GROUND_CONTACTS.get(kind, 4) for kind in model.geom_type]) * (model.geom_contype > 0)
+        bodies = model.geom_bodyid
+        of_robot = (bodies >= robot.start) & (bodies < robot.stop)
+        of_objects = ((model.body_mocapid >= 0) | (model.body_dofnum > 0))[bodies] & ~of_robot
+        # A thing may stand on one side and carry something on the other; uneven ground touches twice as often.
+        contacts = min(int(most[of_robot].sum()), _MOST_OF_A_ROBOT) + 2 * int(most[of_objects].sum())
+        contacts *= (1 if settings.terrain.is_flat else 2) + settings.self_collision
+    return max(contacts, _FEWEST), _ROWS_PER_CONTACT * contacts + int(model.jnt_limited.sum())

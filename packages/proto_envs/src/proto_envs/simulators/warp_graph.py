@@ -1,0 +1,80 @@
+"""Warp's kernels beside torch: captured graphs, one order of work on the device, news of long compilations."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+import warp as wp
+
+__all__ = ["CapturedLaunches", "on_device"]
+
+_LOG = logging.getLogger(__name__)
+
+_PATIENCE = 3.0
+"""s after which a first run is said to be compiling"""
+_TOLD = threading.Event()
+
+
+class CapturedLaunches:
+    """Launches of kernels that run as one graph, from their second run on; the first one compiles them.
+
+    Warp captures graphs on its CPU device too, and replays them without Python: 4 environments of AMP take 3.6 ms
+    instead of 44 ms for a control step.
+    """
+
+    def __init__(self, launches: Callable[[], None], device: torch.device) -> None:
+        """Take what launches the kernels, always the same ones on the same arrays."""
+        self._launches, self._device = launches, device
+        self.forget()
+
+    def forget(self) -> None:
+        """Capture anew: the arrays are others."""
+        self._graph: wp.Graph | None = None
+        self._compiled = False
+
+    def __call__(self) -> None:
+        """Run them, in the order of what torch does on the device: neither waits for the other on the host."""
+        if not self._compiled:
+            with on_device(self._device), _news_of_compilation():
+                self._launches()
+            self._compiled = True
+            return
+        if self._graph is None:
+            with wp.ScopedDevice(str(self._device)), wp.ScopedCapture() as capture:
+                self._launches()
+            self._graph = capture.graph
+        wp.capture_launch(self._graph, wp.stream_from_torch(self._device) if self._device.type == "cuda" else None)
+
+
+@contextmanager
+def on_device(device: torch.device) -> Iterator[None]:
+    """Let Warp work on a device, on CUDA in the stream in which torch works there."""
+    with wp.ScopedDevice(str(device)):
+        if device.type != "cuda":
+            yield
+            return
+        with wp.ScopedStream(wp.stream_from_torch(device)):
+            yield
+
+
+@contextmanager
+def _news_of_compilation() -> Iterator[None]:
+    """Say, once in a process, that kernels are compiling, if this takes so long that they must be."""
+
+    def tell() -> None:
+        if not _TOLD.is_set():
+            _TOLD.set()
+            folder = wp.config.kernel_cache_dir
+            _LOG.warning("Warp compiles its kernels for this model, a minute or more. They are kept in %s.", folder)
+
+    timer = threading.Timer(_PATIENCE, tell)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
