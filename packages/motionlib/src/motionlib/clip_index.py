@@ -119,13 +119,15 @@ def checked_weights(weights: Sequence[float] | Tensor | None, count: int) -> Ten
     """Weights of `count` clips as `(count,)` float32; all 1 for None.
 
     Raises:
-        MotionError: unless there is one for each, finite, not negative, and not all zero.
+        MotionError: unless there is one for each and, on the CPU, they are finite, not negative, and not all zero.
     """
     if weights is None:
         return torch.ones(count)
     table = torch.as_tensor(weights, dtype=torch.float32)
     if table.shape != (count,):
         raise MotionError(f"want one weight for each of the {count} clips, found shape {tuple(table.shape)}")
+    if table.device.type != "cpu":
+        return table  # to look at them, the host would wait for the GPU
     if not bool(torch.isfinite(table).all()) or bool((table < 0).any()) or float(table.sum()) <= 0:
         raise MotionError(f"weights must be finite, not negative and not all zero, found {table.tolist()}")
     return table
