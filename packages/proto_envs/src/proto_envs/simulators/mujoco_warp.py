@@ -218,10 +218,12 @@ class MujocoWarpSimulator:
     def _launch_physics(self) -> None:
         options = self._world.opt
         flags, silent = options.disableflags, options.disableflags | int(mjw.DisableBit.SENSOR)
-        for left in reversed(range(self.substeps)):
-            options.disableflags = silent if left else flags  # forces are those of the last substep
-            mjw.step(self._world, self._data)
-        options.disableflags = flags
+        try:
+            for left in reversed(range(self.substeps)):
+                options.disableflags = silent if left else flags  # forces are those of the last substep
+                mjw.step(self._world, self._data)
+        finally:
+            options.disableflags = flags
         self._launch_kinematics()
 
     def _launch_kinematics(self) -> None:
