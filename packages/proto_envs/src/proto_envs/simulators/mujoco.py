@@ -14,10 +14,11 @@ from mujoco.batch import Batch
 from torch import Tensor
 
 from poselib.rotations import quat_apply_inverse, xyzw_from_wxyz
-from proto_envs.context import ObjectState, ResetState, RobotState
+from proto_envs.context import ResetState, RobotState
 from proto_envs.robots import Robot
 from proto_envs.simulators.base import Capabilities, SimulationSettings, UnsupportedError
 from proto_envs.simulators.coordinates import Coordinates, read_robot
+from proto_envs.simulators.family import MujocoFamily
 from proto_envs.simulators.mjcf import PROJECTILE, physics_spec
 from proto_envs.simulators.objects import PlacedObjects, set_scenes
 from proto_envs.simulators.parameters import BatchParameters
@@ -50,7 +51,7 @@ def _log_warning(message: str) -> None:
     _LOG.log(logging.INFO if "unstable" in message else logging.WARNING, "MuJoCo: %s", message)
 
 
-class MujocoSimulator:
+class MujocoSimulator(MujocoFamily):
     """The CPU engine. Results do not depend on the number of threads.
 
     MuJoCo's state rows and outputs are float64 arrays that stay in place; they are read through zero-copy views and
@@ -179,10 +180,6 @@ class MujocoSimulator:
 
         return read_robot(rows(self._xpos), rows(self._xquat), rows(self._cvel), rows(self._com), read)
 
-    def objects(self, ids: Tensor | None = None) -> ObjectState:
-        """State of the O objects, in new tensors."""
-        return self._objects.state(ids)
-
     def _joint_level(self, name: str, ids: Tensor | None) -> Tensor:
         select = slice(None) if ids is None else ids
         match name:
@@ -221,26 +218,6 @@ class MujocoSimulator:
         self._contacts[ids] = 0.0
         self._unstable[ids] = False
         self._seen_warnings[index] = self._count_warnings(index)
-
-    def set_objects(self, ids: Tensor | None, state: ObjectState, *, held_only: bool = False) -> None:
-        """Put the objects of environments `ids` into a state; all else, with `held_only` the loose ones too, stays."""
-        self._objects.put(ids, state, held_only=held_only)
-
-    def projectiles(self) -> ObjectState:
-        """State of the K projectiles, in new tensors."""
-        return self._projectiles.state(None)
-
-    def throw(self, chosen: Tensor, state: ObjectState) -> None:
-        """Put the projectiles that `chosen` (N, K) bool says into a state; all others stay as they are, bit for bit."""
-        self._projectiles.put_where(chosen, state)
-
-    def set_params(self, name: str, ids: Tensor | None, values: Tensor) -> None:
-        """Change a physical parameter; which there are says `Simulator.set_params`."""
-        self._parameters.set(name, ids, values)
-
-    def get_params(self, name: str) -> Tensor:
-        """What holds now, (N, ...) with every axis that `Simulator.set_params` says."""
-        return self._parameters.get(name)
 
     def add_velocity(self, linear: Tensor, angular: Tensor) -> None:
         """Change the velocity of whole robots by (N, 3) m/s and rad/s, world; their joints keep theirs."""
