@@ -81,10 +81,12 @@ def mirror_image(env: VectorEnv) -> Symmetry:
         ConfigError: it says nothing, or has none.
     """
     name = env.spec.id if env.spec is not None else type(env.unwrapped).__name__
+    if not hasattr(type(env.unwrapped), "symmetry") and "symmetry" not in vars(env.unwrapped):
+        raise ConfigError(f"model.symmetric: {name} has no mirror image: it lacks the attribute 'symmetry'")
     try:
         return env.unwrapped.symmetry  # type: ignore[attr-defined]
-    except (AttributeError, ValueError) as error:
-        raise ConfigError(f"model.symmetric: {name} has no mirror image that can be learned from ({error})") from error
+    except ValueError as error:
+        raise ConfigError(f"model.symmetric: {name} has no mirror image: {error}") from error
 
 
 def find_run(name: str, prefer: tuple[str, ...] = ("best", "last")) -> tuple[Experiment, Path]:
