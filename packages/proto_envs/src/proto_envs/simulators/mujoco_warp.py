@@ -21,8 +21,9 @@ from proto_envs.simulators.coordinates import Coordinates, read_robot
 from proto_envs.simulators.family import MujocoFamily
 from proto_envs.simulators.mjcf import PROJECTILE, physics_spec
 from proto_envs.simulators.objects import PlacedObjects
-from proto_envs.simulators.warp_graph import CapturedLaunches, on_device
+from proto_envs.simulators.warp_graph import CapturedLaunches, device_named, on_device
 from proto_envs.simulators.warp_parameters import WarpParameters
+from proto_envs.simulators.warp_room import OverflowWatch, room_for
 
 __all__ = ["MujocoWarpSimulator"]
 
@@ -36,31 +37,6 @@ _STATE = ("qpos", "qvel", "qacc_warmstart", "xfrc_applied", "mocap_pos", "mocap_
 """fields of the data that the future depends on"""
 _UNUSED = ("body_simple", "dof_length", "body_fluid_box_adr", "body_fluid_ellipsoid_adr")
 """fields that may differ between scenes: what is flexible, sleeps, or moves in a fluid has a use for them"""
-_GROUND_CONTACTS = {
-    mujoco.mjtGeom.mjGEOM_PLANE: 0,
-    mujoco.mjtGeom.mjGEOM_HFIELD: 0,
-    mujoco.mjtGeom.mjGEOM_SPHERE: 1,
-    mujoco.mjtGeom.mjGEOM_ELLIPSOID: 1,
-    mujoco.mjtGeom.mjGEOM_CAPSULE: 2,
-}
-"""most contacts of a geom with level ground; others have 4"""
-_MOST_OF_A_ROBOT = 40
-"""contacts that a robot has at once; lying ones were seen to have 15 (SMPLX)"""
-_FEWEST = 32
-"""contacts that there is room for in any case; the search for them needs it too"""
-_ROWS_PER_CONTACT = 4
-"""constraints that a contact with friction makes"""
-_OVERFLOWS = {
-    mjw.OverflowType.NEFC: "constraints",
-    mjw.OverflowType.NJMAX_NNZ: "numbers in constraints",
-    mjw.OverflowType.BROADPHASE: "pairs of near geoms",
-    mjw.OverflowType.NARROWPHASE: "contacts",
-    mjw.OverflowType.CCD: "contacts of convex geoms",
-    mjw.OverflowType.HFIELD: "contacts of one geom with the height field",
-    mjw.OverflowType.CONTACT_MATCH: "contacts of one body whose force is measured",
-    mjw.OverflowType.EPA_HORIZON: "edges of a polytope between convex geoms",
-}
-"""what there can be too many of"""
 
 
 class MujocoWarpSimulator(MujocoFamily):
@@ -83,7 +59,7 @@ class MujocoWarpSimulator(MujocoFamily):
             UnsupportedError: for scenes that differ in what the engine cannot vary between environments.
         """
         self.num_envs = num_envs
-        self.device = _device(settings.device)
+        self.device = device_named(settings.device)
         self.dt = 1.0 / settings.control_hz
         self.terrain, self.scenes = settings.terrain.to(self.device), settings.scenes
         self.substeps = settings.substeps
@@ -95,10 +71,10 @@ class MujocoWarpSimulator(MujocoFamily):
         self.model = models[0]
         self._coordinates = Coordinates(robot, self.model, self.device)
         self._layout = self._coordinates.layout
-        self._room = _room(self.model, self._layout.bodies, settings)
+        self._room = room_for(self.model, self._layout.bodies, settings)
         with on_device(self.device):
             self._world = mjw.put_model(self.model)
-            self._world.opt.warn_overflow = 0  # `_Overflow` says it, once
+            self._world.opt.warn_overflow = 0  # `OverflowWatch` says it, once
             if self.scenes is not None:
                 self._set_scenes([self._world, *map(mjw.put_model, models[1:])], self.scenes.assignment)
             self._data = self._make_data()
@@ -122,7 +98,7 @@ class MujocoWarpSimulator(MujocoFamily):
         watched = self._skeleton.num_bodies if settings.object_forces else 0
         self._objects = PlacedObjects(self.model, rows, self.scenes, watched)
         self._projectiles = PlacedObjects(self.model, rows, settings.projectiles, kind=PROJECTILE)
-        self._overflow = _Overflow(wp.to_torch(self._data.overflow))
+        self._overflow = OverflowWatch(wp.to_torch(self._data.overflow), mjw.OverflowType, _LOG)
         self._unstable = torch.zeros(num_envs, dtype=torch.bool, device=self.device)
         self._pushed = False
         self._restart(slice(None))
@@ -340,40 +316,6 @@ class MujocoWarpSimulator(MujocoFamily):
                 del self.__dict__[name]
 
 
-class _Overflow:
-    """Tells, once for each kind, of what there was no room for, without waiting for the device."""
-
-    def __init__(self, flags: Tensor) -> None:
-        """Watch flags (N,) int32 that the engine sets and nobody clears."""
-        self._flags = flags
-        self._bits = torch.tensor([int(kind) for kind in _OVERFLOWS], dtype=flags.dtype, device=flags.device)
-        self._counts = torch.zeros(len(_OVERFLOWS), dtype=torch.long, pin_memory=flags.is_cuda)
-        self._on_host = self._counts.numpy()
-        self._told: set[str] = set()
-
-    def look(self) -> None:
-        """Tell what arrived on the host from an earlier look, and send for what is new."""
-        for what, count in zip(_OVERFLOWS.values(), self._on_host, strict=True):
-            if count and what not in self._told:
-                self._told.add(what)
-                _LOG.warning(
-                    "MuJoCo Warp: too many %s in %d of %d environments; some were left out. Make room with a larger "
-                    "max_contacts.",
-                    what,
-                    count,
-                    len(self._flags),
-                )
-        self._counts.copy_((self._flags.unsqueeze(-1) & self._bits).ne(0).sum(0), non_blocking=True)
-
-
-def _device(name: str) -> torch.device:
-    """A device by its name; "auto" is CUDA where there is some."""
-    device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
-    if device.type == "cuda" and device.index is None:
-        return torch.device("cuda", torch.cuda.current_device())
-    return device
-
-
 def _compiled(robot: Robot, settings: SimulationSettings) -> list[mujoco.MjModel]:
     """A model for each scene, or the one without any."""
     models = []
@@ -382,23 +324,3 @@ def _compiled(robot: Robot, settings: SimulationSettings) -> list[mujoco.MjModel
         spec.option.disableflags &= ~_UNKNOWN_FLAGS
         models.append(spec.compile())
     return models
-
-
-def _room(model: mujoco.MjModel, robot: slice, settings: SimulationSettings) -> tuple[int, int]:
-    """Contacts, on average over all environments, and constraints of each of them, that room is made for.
-
-    Args:
-        model: compiled.
-        robot: its bodies.
-        settings: which may say how many contacts.
-    """
-    contacts = settings.max_contacts
-    if not contacts:
-        most = np.array([_GROUND_CONTACTS.get(kind, 4) for kind in model.geom_type]) * (model.geom_contype > 0)
-        bodies = model.geom_bodyid
-        of_robot = (bodies >= robot.start) & (bodies < robot.stop)
-        of_objects = ((model.body_mocapid >= 0) | (model.body_dofnum > 0))[bodies] & ~of_robot
-        # A thing may stand on one side and carry something on the other; uneven ground touches twice as often.
-        contacts = min(int(most[of_robot].sum()), _MOST_OF_A_ROBOT) + 2 * int(most[of_objects].sum())
-        contacts *= (1 if settings.terrain.is_flat else 2) + settings.self_collision
-    return max(contacts, _FEWEST), _ROWS_PER_CONTACT * contacts + int(model.jnt_limited.sum())

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import torch
 import warp as wp
 
-__all__ = ["CapturedLaunches", "on_device"]
+__all__ = ["CapturedLaunches", "device_named", "on_device"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -61,6 +61,14 @@ class CapturedLaunches:
             self._capturable = False
             return None
         return capture.graph
+
+
+def device_named(name: str) -> torch.device:
+    """A device by its name; "auto" is CUDA where there is some."""
+    device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    return device
 
 
 @contextmanager
