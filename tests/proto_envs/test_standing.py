@@ -7,7 +7,7 @@ from poselib.kinematics import forward_kinematics
 from proto_envs.context import ResetState
 from proto_envs.robots import ROBOTS, get_robot
 from proto_envs.simulators.mujoco import MujocoSimulator
-from proto_envs.testing import ENGINE_CHECKS, check_engine
+from proto_envs.testing import check_engine
 
 HEIGHTS = {"AMP": 0.88, "AMP36": 0.88, "SMPL": 0.95, "SMPLX": 0.95, "SwordShield": 0.88, "H1": 1.0, "H1Hands": 1.0}
 HEIGHTS |= {"G1": 0.76}
@@ -71,7 +71,7 @@ def test_engines_pass_their_checks_on_robots_of_hinges(name):
 
 @pytest.mark.parametrize("name", ["AMP36", "SMPLX", "SwordShield", "H1Hands"])
 def test_engines_read_back_the_states_of_the_others(name):
-    assert ENGINE_CHECKS["state round trip"](MujocoSimulator, get_robot(name), 1e-4) < 1e-5
+    assert check_engine(MujocoSimulator, get_robot(name), checks=["state round trip"])["state round trip"] < 1e-5
 
 
 @pytest.mark.slow
