@@ -12,11 +12,13 @@ from proto_envs.simulators.base import Capabilities, SimulationSettings, Simulat
 
 __all__ = [
     "ENGINES",
+    "NEEDS",
     "Capabilities",
     "SimulationSettings",
     "Simulator",
     "UnsupportedError",
     "fitting_engine",
+    "installed",
     "make_simulator",
 ]
 
@@ -24,8 +26,8 @@ ENGINES = {
     "mujoco": "proto_envs.simulators.mujoco:MujocoSimulator",
     "mujoco_warp": "proto_envs.simulators.mujoco_warp:MujocoWarpSimulator",
 }
-_NEEDS = {"mujoco_warp": ("mujoco_warp", "proto-envs[warp]")}
-"""module of an engine that is not always there, and what installs it"""
+NEEDS = {"mujoco_warp": ("mujoco_warp", "proto-envs[warp]")}
+"""engine to the module that it needs and that is not always there, and the package that brings it"""
 
 
 def make_simulator(backend: str, robot: Robot, num_envs: int, settings: SimulationSettings) -> Simulator:
@@ -46,8 +48,8 @@ def make_simulator(backend: str, robot: Robot, num_envs: int, settings: Simulati
     name = fitting_engine(settings.device) if backend == "auto" else backend
     if not isinstance(name, str) or name not in ENGINES:
         raise ValueError(f"backend: no engine {backend!r}; there are 'auto' and {sorted(ENGINES)}")
-    if name in _NEEDS and not _installed(name):
-        module, package = _NEEDS[name]
+    if not installed(name):
+        module, package = NEEDS[name]
         raise ImportError(f"engine {name} needs the module {module}: pip install '{package}'", name=module)
     module, _, attribute = ENGINES[name].partition(":")
     simulator = getattr(import_module(module), attribute)(robot, num_envs, settings)
@@ -61,8 +63,9 @@ def fitting_engine(device: str) -> str:
     """The engine that "auto" stands for, where the tensors are to live on `device`."""
     if device.startswith("cuda"):
         return "mujoco_warp"
-    return "mujoco_warp" if device == "auto" and torch.cuda.is_available() and _installed("mujoco_warp") else "mujoco"
+    return "mujoco_warp" if device == "auto" and torch.cuda.is_available() and installed("mujoco_warp") else "mujoco"
 
 
-def _installed(engine: str) -> bool:
-    return find_spec(_NEEDS[engine][0]) is not None
+def installed(engine: str) -> bool:
+    """The module that an engine needs is found; it is not imported."""
+    return engine not in NEEDS or find_spec(NEEDS[engine][0]) is not None

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
 import warp as wp
 
+from proto_envs.simulators.compilation import news_of_compilation
+
 __all__ = ["CapturedLaunches", "device_named", "on_device"]
 
 _LOG = logging.getLogger(__name__)
-
-_PATIENCE = 3.0
-"""s after which a first run is said to be compiling"""
-_TOLD = threading.Event()
 
 
 class CapturedLaunches:
@@ -43,7 +40,7 @@ class CapturedLaunches:
         if self._graph is None and self._compiled and self._capturable:
             self._graph = self._captured()
         if self._graph is None:
-            with on_device(self._device), _news_of_compilation():
+            with on_device(self._device), news_of_compilation("Warp", str(wp.config.kernel_cache_dir)):
                 self._launches()
             self._compiled = True
             return
@@ -80,22 +77,3 @@ def on_device(device: torch.device) -> Iterator[None]:
             return
         with wp.ScopedStream(wp.stream_from_torch(device)):
             yield
-
-
-@contextmanager
-def _news_of_compilation() -> Iterator[None]:
-    """Say, once in a process, that kernels are compiling, if this takes so long that they must be."""
-
-    def tell() -> None:
-        if not _TOLD.is_set():
-            _TOLD.set()
-            folder = wp.config.kernel_cache_dir
-            _LOG.warning("Warp compiles its kernels for this model, a minute or more. They are kept in %s.", folder)
-
-    timer = threading.Timer(_PATIENCE, tell)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
