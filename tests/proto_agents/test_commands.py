@@ -151,3 +151,18 @@ def test_a_checkpoint_without_its_configuration_is_refused(workspace):
     (workspace / "runs/point/config.yaml").unlink()
     assert "config.yaml is missing" in str(run(evaluate, "runs/point"))
     assert "no pretrained policy" in str(run(evaluate, "pretrained/nothing"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--backend", "mujocco"), "no engine 'mujocco'"),
+        (("--backend", "mujoco", "--device", "cuda:7"), "device='cuda:7'"),
+        (("--backend", "absent"), "engine absent needs the module absent_engine: pip install"),
+    ],
+)
+def test_a_checkpoint_is_played_in_the_engine_that_is_asked_for(monkeypatch, flags, message):
+    simulators = pytest.importorskip("proto_envs.simulators")
+    monkeypatch.setitem(simulators.ENGINES, "absent", "absent_engine:Engine")
+    monkeypatch.setitem(simulators.NEEDS, "absent", ("absent_engine", "absent-engine"))
+    assert message in str(run(evaluate, "pretrained/walk-amp", "--num-envs", "1", "--steps", "1", *flags))

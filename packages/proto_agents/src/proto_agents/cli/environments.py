@@ -61,8 +61,9 @@ def make_environment(
         arguments["render_mode"] = render_mode
     try:
         return gymnasium.make_vec(config.id, num_envs=num_envs or config.num_envs, **arguments)
-    except (TypeError, ValueError, LookupError, OSError) as error:
-        # What the environment refuses came from the user's configuration; its message says what would be right.
+    except (TypeError, ValueError, LookupError, OSError, ImportError, NotImplementedError) as error:
+        # What the environment refuses, an engine that is missing or cannot do it among that, came from the user's
+        # configuration; its message says what would be right.
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
         raise ConfigError(f"{config.id} cannot be made: {message}") from error
 

@@ -29,6 +29,10 @@ class EvaluateArguments:
     """run folder (best/, else last/), checkpoint folder, or pretrained/<name>"""
     overlays: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
     """laid over how it is evaluated, such as perturbation/pushes; `expect:` is then theirs"""
+    backend: str | None = None
+    """physics engine to play in, instead of the one that the policy was trained in"""
+    device: str | None = None
+    """where engine and policy run, such as cpu, cuda or cuda:1"""
     json: bool = False
     """print one JSON line, the last line of the output"""
     num_envs: int | None = None
@@ -73,7 +77,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         changes = {name: value for name, value in given.items() if value is not None}
         if options.seconds is not None and options.steps is None:
             changes["steps"] = None
-        overlay = merge(experiment.evaluation.env, taken.get("env", {}))
+        engine = {"backend": options.backend, "device": options.device}
+        overlay = merge(experiment.evaluation.env, {name: value for name, value in engine.items() if value is not None})
+        overlay = merge(overlay, taken.get("env", {}))
+        if options.device is not None:
+            experiment = replace(experiment, runner=replace(experiment.runner, device=options.device))
         experiment = replace(experiment, evaluation=replace(experiment.evaluation, env=overlay, **changes))
         report = evaluate_checkpoint(experiment, checkpoint)
     except (CheckpointError, ConfigError) as error:
