@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from poselib.rotations import quat_apply, quat_apply_inverse, quat_conjugate, quat_multiply
 from poselib.skeleton import Skeleton, SkeletonTables
 
-__all__ = ["forward_kinematics", "forward_velocities", "joint_velocities", "local_rotations_from_world"]
+__all__ = [
+    "forward_kinematics",
+    "forward_velocities",
+    "joint_velocities",
+    "local_rotations_from_world",
+    "velocities_from_joints",
+]
 
 
 def forward_kinematics(skeleton: Skeleton, root_position: Tensor, local_rotations: Tensor) -> tuple[Tensor, Tensor]:
@@ -23,14 +31,14 @@ def forward_kinematics(skeleton: Skeleton, root_position: Tensor, local_rotation
         Positions `(..., B, 3)` in m and rotations `(..., B, 4)`.
     """
     tables = skeleton.tables(local_rotations)
-    joints = quat_multiply(tables.rest_rotations, local_rotations)
-    positions, rotations = [root_position.unsqueeze(-2)], [local_rotations[..., :1, :]]
-    for bodies, parents in tables.levels:
-        parent_position = positions[-1].index_select(-2, parents)
-        parent_rotation = rotations[-1].index_select(-2, parents)
-        positions.append(parent_position + quat_apply(parent_rotation, tables.offsets[bodies]))
-        rotations.append(quat_multiply(parent_rotation, joints.index_select(-2, bodies)))
-    return _depth_first(positions, tables), _depth_first(rotations, tables)
+    joints = quat_multiply(tables.rest_rotations[1:], local_rotations[..., 1:, :])
+    turns = _components(torch.cat([local_rotations[..., :1, :], joints], dim=-2))
+    rotations = _down_the_tree(turns, tables, _multiply)
+    arms = _apply(rotations.index_select(1, tables.parents), _components(tables.offsets[1:]))
+    steps = torch.cat([_components(root_position.unsqueeze(-2)), arms], dim=1)
+    positions = _down_the_tree(steps, tables, torch.add)
+    shape = local_rotations.shape[:-2]
+    return _bodies(positions, shape), _bodies(rotations, shape)
 
 
 def local_rotations_from_world(skeleton: Skeleton, rotations: Tensor) -> Tensor:
@@ -62,16 +70,33 @@ def forward_velocities(
     Returns:
         Linear `(..., B, 3)` m/s (of the bodies' origins) and angular velocity `(..., B, 3)` rad/s, world.
     """
-    tables = skeleton.tables(dof_velocities)
-    turning = quat_apply(rotations, skeleton.joint_velocities_from_dof_velocities(dof_velocities))
-    arms = positions[..., 1:, :] - positions.index_select(-2, tables.parents)
-    linear, angular = [root_velocity.unsqueeze(-2)], [root_angular_velocity.unsqueeze(-2)]
-    for bodies, parents in tables.levels:
-        parent_angular = angular[-1].index_select(-2, parents)
-        swing = torch.linalg.cross(parent_angular, arms.index_select(-2, bodies - 1), dim=-1)
-        linear.append(linear[-1].index_select(-2, parents) + swing)
-        angular.append(parent_angular + turning.index_select(-2, bodies))
-    return _depth_first(linear, tables), _depth_first(angular, tables)
+    joints = skeleton.joint_velocities_from_dof_velocities(dof_velocities)
+    return velocities_from_joints(skeleton, positions, rotations, root_velocity, root_angular_velocity, joints)
+
+
+def velocities_from_joints(
+    skeleton: Skeleton,
+    positions: Tensor,
+    rotations: Tensor,
+    root_velocity: Tensor,
+    root_angular_velocity: Tensor,
+    joint_velocities: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """As `forward_velocities`, of joints whose angular velocities `(..., B, 3)` are what `joint_velocities` gives.
+
+    The root's row of them is left out of account.
+    """
+    tables = skeleton.tables(rotations)
+    places, orientations = _components(positions), _components(rotations)
+    turning = _apply(orientations[:, 1:], _components(joint_velocities[..., 1:, :]))
+    turning = torch.cat([_components(root_angular_velocity.unsqueeze(-2)), turning], dim=1)
+    angular = _down_the_tree(turning, tables, torch.add)
+    arms = places[:, 1:] - places.index_select(1, tables.parents)
+    swing = _cross(angular.index_select(1, tables.parents), arms)
+    moving = torch.cat([_components(root_velocity.unsqueeze(-2)), swing], dim=1)
+    linear = _down_the_tree(moving, tables, torch.add)
+    shape = rotations.shape[:-2]
+    return _bodies(linear, shape), _bodies(angular, shape)
 
 
 def joint_velocities(skeleton: Skeleton, rotations: Tensor, angular_velocities: Tensor) -> Tensor:
@@ -87,5 +112,47 @@ def joint_velocities(skeleton: Skeleton, rotations: Tensor, angular_velocities: 
     return quat_apply_inverse(rotations, torch.cat([angular_velocities[..., :1, :], relative], dim=-2))
 
 
-def _depth_first(levels: list[Tensor], tables: SkeletonTables) -> Tensor:
-    return torch.cat(levels, dim=-2).index_select(-2, tables.level_rows)
+# --- trees -----------------------------------------------------------------------------------------------------------
+# Inside, values of bodies are (C, B, n): component by component, all of a batch side by side, which is how a CPU reads
+# memory fastest.
+
+
+def _components(values: Tensor) -> Tensor:
+    """(..., B, C) to (C, B, n)."""
+    return values.reshape(-1, *values.shape[-2:]).permute(2, 1, 0).contiguous()
+
+
+def _bodies(values: Tensor, shape: torch.Size) -> Tensor:
+    """(C, B, n) to (*shape, B, C)."""
+    return values.permute(2, 1, 0).contiguous().view(*shape, values.shape[1], values.shape[0])
+
+
+def _down_the_tree(values: Tensor, tables: SkeletonTables, joined: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """What `joined(above, below)` makes of all values (C, B, n) from the root to each body.
+
+    In round k every body joins what its ancestor 2^k steps above it has joined so far: as many rounds as the depth has
+    binary digits, instead of one for each level.
+    """
+    for bodies, ancestors in tables.jumps:
+        below, above = values.index_select(1, bodies), values.index_select(1, ancestors)
+        values = values.index_copy(1, bodies, joined(above, below))
+    return values
+
+
+def _multiply(a: Tensor, b: Tensor) -> Tensor:
+    return quat_multiply(a.movedim(0, -1), b.movedim(0, -1)).movedim(-1, 0)
+
+
+def _apply(q: Tensor, v: Tensor) -> Tensor:
+    return quat_apply(q.movedim(0, -1), v.movedim(0, -1)).movedim(-1, 0)
+
+
+def _cross(a: Tensor, b: Tensor) -> Tensor:
+    (ax, ay, az), (bx, by, bz) = a, b
+    return torch.stack(
+        [
+            (ay * bz).addcmul_(az, by, value=-1),
+            (az * bx).addcmul_(ax, bz, value=-1),
+            (ax * by).addcmul_(ay, bx, value=-1),
+        ]
+    )

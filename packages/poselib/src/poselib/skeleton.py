@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -51,11 +50,9 @@ class SkeletonTables:
     """(B, 4)"""
     parents: Tensor
     """(B - 1,) index of the parent of each body but the root"""
-    levels: tuple[tuple[Tensor, Tensor], ...]
-    """bodies by depth under the root, as (bodies, the row of each one's parent in the level above): the tree in as few
-    batched steps as possible"""
-    level_rows: Tensor
-    """(B,) row of each body when the root and all levels are put one after the other"""
+    jumps: tuple[tuple[Tensor, Tensor], ...]
+    """bodies that have an ancestor 1, 2, 4, ... steps above them, and that ancestor of each: what adds up from the root
+    to every body does so in as many rounds"""
     dof_bodies: Tensor
     """(D,)"""
     dof_axes: Tensor
@@ -222,11 +219,12 @@ def _make_tables(skeleton: Skeleton, device: torch.device, dtype: torch.dtype) -
     def index(values: Sequence[int]) -> Tensor:
         return torch.tensor(values, dtype=torch.long, device=device)
 
-    depth = [0] * skeleton.num_bodies
-    for b, p in enumerate(skeleton.parents[1:], start=1):
-        depth[b] = depth[p] + 1
-    rows = [[b for b, d in enumerate(depth) if d == level] for level in range(max(depth) + 1)]
-    order = [b for row in rows for b in row]
+    ways: list[tuple[int, ...]] = [(0,)]
+    for body, parent in enumerate(skeleton.parents[1:], start=1):
+        ways.append((*ways[parent], body))
+    jumps: list[list[tuple[int, int]]] = []
+    while jump := [(way[-1], way[-1 - 2 ** len(jumps)]) for way in ways if len(way) > 2 ** len(jumps)]:
+        jumps.append(jump)
     axes = [axis for joint in skeleton.joints for axis in joint.axes]
     slots = torch.full((skeleton.num_bodies, 3), skeleton.num_dofs)
     slot_axes = torch.zeros(skeleton.num_bodies, 3, 3, dtype=torch.float64)
@@ -238,10 +236,7 @@ def _make_tables(skeleton: Skeleton, device: torch.device, dtype: torch.dtype) -
         offsets=skeleton.offsets.to(device, dtype),
         rest_rotations=skeleton.rest_rotations.to(device, dtype),
         parents=index(skeleton.parents[1:]),
-        levels=tuple(
-            (index(row), index([above.index(skeleton.parents[b]) for b in row])) for above, row in pairwise(rows)
-        ),
-        level_rows=index([order.index(b) for b in range(skeleton.num_bodies)]),
+        jumps=tuple((index([body for body, _ in jump]), index([above for _, above in jump])) for jump in jumps),
         dof_bodies=index(skeleton.dof_bodies),
         dof_axes=torch.tensor(axes, dtype=dtype, device=device).reshape(-1, 3),
         slots=slots.to(device),

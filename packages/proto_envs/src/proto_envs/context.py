@@ -177,7 +177,7 @@ class TrackingError:
 
     @cached_property
     def angles(self) -> Tensor:
-        """(N, B) rad, good to 5e-4 rad; `poselib.rotations.angle_between` is exact near 0 but costs five times more."""
+        """(N, B) rad, good to 5e-4 rad; `poselib.rotations.angle_between` is exact near 0 but costs twice as much."""
         cosine = (self.state.body_rotations * self.reference.body_rotations).sum(-1).abs().clamp_max(1.0)
         # acos(cosine), which has no vectorized form on CPUs.
         return 2.0 * torch.atan2((1.0 - cosine.square()).sqrt(), cosine)

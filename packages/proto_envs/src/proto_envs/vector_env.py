@@ -191,8 +191,7 @@ class ProtoVectorEnv(VectorEnv):
         self._returns += reward
         self._done = terminated | truncated
         if waiting is not None and len(ids := waiting.nonzero().squeeze(-1)):
-            self._reset(ids)
-            observation = self._merge(observation, ids)
+            observation = self._merge(observation, ids, self._reset(ids))
         # The only time that a step waits for a GPU: how many episodes end decides on sizes of tensors.
         if len(ids := self._done.nonzero().squeeze(-1)):
             observation = self._end_episodes(observation, info, terminated, ids)
@@ -229,8 +228,7 @@ class ProtoVectorEnv(VectorEnv):
             return observation
         info["final_obs"] = self._border.view(observation)
         info["_final_obs"] = done.clone()
-        self._reset(ids)
-        return self._merge(observation, ids)
+        return self._merge(observation, ids, self._reset(ids))
 
     def close_extras(self, **kwargs: Any) -> None:  # noqa: ANN401
         """Free the engine and the renderer."""
@@ -266,7 +264,8 @@ class ProtoVectorEnv(VectorEnv):
 
     # --- episodes ----------------------------------------------------------------------------------------------------
 
-    def _reset(self, ids: Tensor) -> None:
+    def _reset(self, ids: Tensor) -> RobotState:
+        """Begin episodes in `ids`; returns the robots' states there."""
         start = None
         for control in self.components.controls.values():
             start = control.reset(ids, self.generator) or start
@@ -280,12 +279,14 @@ class ProtoVectorEnv(VectorEnv):
         self.randomization.begin(ids, start.dof_positions)
         self._steps[ids] = 0
         self._returns[ids] = 0.0
-        context = self._bare_context(ids, self.simulator.robot(ids))
+        state = self.simulator.robot(ids)
+        context = self._bare_context(ids, state)
         for control in self.components.controls.values():
             objects = control.begin(ids, context, self.generator)
             if objects is not None:
                 self.simulator.set_objects(ids, objects)
                 context = replace(context, objects=self.simulator.objects(ids))
+        return state
 
     def _reset_ids(self, options: Mapping[str, Any]) -> Tensor:
         mask = self._border.reset_mask(options)
@@ -325,9 +326,9 @@ class ProtoVectorEnv(VectorEnv):
         known: dict[Kernel, Tensor] = {}
         return {name: observe(kernels, context, known) for name, kernels in self.components.observations.items()}
 
-    def _merge(self, observation: dict[str, Tensor], ids: Tensor) -> dict[str, Tensor]:
-        """A copy of `observation` whose rows `ids` show the episodes that have just begun."""
-        fresh = self.randomization.perceive_start(ids, self._observe(self._context(ids)))
+    def _merge(self, observation: dict[str, Tensor], ids: Tensor, state: RobotState) -> dict[str, Tensor]:
+        """A copy of `observation` whose rows `ids` show the episodes that have just begun, in `state`."""
+        fresh = self.randomization.perceive_start(ids, self._observe(self._context(ids, state)))
         return {name: part.index_copy(0, ids, fresh[name]) for name, part in observation.items()}
 
     # --- border ------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from poselib.rotations import heading_angle
+from proto_envs.border import looking_is_free
 from proto_envs.components.captions import Captions
 from proto_envs.components.control import MotionReference
 from proto_envs.components.masking import MaskRules, beta_2_5, constraint_mask, draw_mask, next_frame_mask
@@ -47,7 +48,7 @@ class ClipGoals(SparseGoals):
         super().__init__(shape, num_envs, device)
         self.reference, self.rules, self.episode_steps = reference, rules, episode_steps
         self.captions = Captions(reference.library, shape.text_size)
-        self._pair = SparseShape(shape.robot, near=0, far=2)
+        self._single = SparseShape(shape.robot, near=0, far=1)
         self._rows = len(shape.bodies) + int(root_motion)
         self._fixed: Tensor | None = None
         if rules.constraint != "random":
@@ -92,25 +93,36 @@ class ClipGoals(SparseGoals):
         del context
         goal, left, near = self.goal, self._left(None), self.shape.near
         goal.text_shown.logical_and_(self._clip_times(None) <= self.text_end)
-        # One look at the clips for both; all environments have a new far pose drawn, and few keep it, which needs no
-        # look at which they are.
-        last = goal.wait[:, -1].clamp_min(near)
-        fresh = self._poses(torch.stack([torch.full_like(left, near), self._after(last, left, generator)], dim=1))
         if self.shape.far:
-            fresh.mask[:, 1] = self._far_mask(goal.mask[:, -1], generator) & (fresh.wait[:, 1] <= left).view(-1, 1, 1)
-            self._replace_far(fresh)
+            # A pose is drawn for everyone, so that draws are the same on every device; few keep it.
+            wait = self._after(goal.wait[:, -1].clamp_min(near), left, generator)
+            mask = self._far_mask(goal.mask[:, -1], generator) & (wait <= left).view(-1, 1, 1)
+            self._replace_far(wait, mask)
         if near:
+            fresh = self._poses(torch.full_like(left, near), None)
             fresh.mask[:, 0] = self._near_mask(self._informed(goal), None, generator) & (near <= left).view(-1, 1, 1)
             for live, new in zip(_slots(goal), _slots(fresh), strict=True):
-                live[:, :near] = torch.cat([live[:, 1:near], new[:, :1]], dim=1)
+                live[:, :near] = torch.cat([live[:, 1:near], new], dim=1)
 
-    def _replace_far(self, fresh: SparseGoal) -> None:
-        """Where the first far pose is past, the others move up and the second of `fresh` comes last."""
+    def _replace_far(self, wait: Tensor, mask: Tensor) -> None:
+        """Where the first far pose is past, the others move up and one comes last.
+
+        Args:
+            wait: (N,) control steps until that one.
+            mask: (N, C + 1, 2) of it.
+        """
         near = self.shape.near
         passed = self.goal.wait[:, near] <= 0
+        # Only those are looked up, unless it takes a GPU longer to wait for which they are.
+        everyone = torch.arange(len(passed), device=passed.device)
+        ids = everyone[passed] if looking_is_free(passed.device) else everyone
+        fresh = self._poses(wait[ids], ids)
+        fresh.mask[:, 0] = mask[ids]
+        replaced = passed[ids]
         for live, new in zip(_slots(self.goal), _slots(fresh), strict=True):
-            moved = torch.cat([live[:, near + 1 :], new[:, 1:]], dim=1)
-            live[:, near:] = torch.where(passed.view(-1, *[1] * (live.dim() - 1)), moved, live[:, near:])
+            held = live[ids, near:]
+            moved = torch.cat([held[:, 1:], new], dim=1)
+            live[ids, near:] = torch.where(replaced.view(-1, *[1] * (live.dim() - 1)), moved, held)
 
     # --- draws -------------------------------------------------------------------------------------------------------
 
@@ -163,11 +175,11 @@ class ClipGoals(SparseGoals):
         times = torch.where(library.loops[clips], times.remainder(library.durations[clips]), times)
         return times if ids is None else times[ids]
 
-    def _poses(self, wait: Tensor) -> SparseGoal:
-        """Goals with the poses `wait` (N, 2) steps ahead in two slots, asking for nothing."""
-        goal = self._pair.empty(len(wait), wait.device)
-        goal.wait.copy_(wait)
-        self._look(goal, None)
+    def _poses(self, wait: Tensor, ids: Tensor | None) -> SparseGoal:
+        """Goals of one slot with the poses of `ids` `wait` (n,) steps ahead, asking for nothing."""
+        goal = self._single.empty(len(wait), wait.device)
+        goal.wait.copy_(wait.unsqueeze(1))
+        self._look(goal, ids)
         return goal
 
     def _look(self, goal: SparseGoal, ids: Tensor | None) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from poselib.rotations import matrix_from_quat, quat_from_yaw, rotation_6d_from_quat
+from poselib.rotations import heading_quat, quat_difference, quat_from_yaw, rotation_6d_from_quat
 from proto_envs.components.objects import bounding_boxes
 from proto_envs.context import Context, given
 
@@ -36,30 +36,26 @@ def sparse_poses(ctx: Context, bodies: list[int], root_motion: bool) -> Tensor:
     anything is asked for. The zeros keep the sizes of ProtoMotions.
     """
     goal, state = given(ctx.sparse), ctx.state
-    now, root = state.body_positions[:, None, bodies], state.body_positions[:, None, :1]
-    vectors = torch.stack([goal.positions - now, goal.positions - root], dim=3)
-    axes = rotation_6d_from_quat(goal.rotations).unflatten(-1, (2, 3))
     mask = goal.mask if root_motion else goal.mask[:, :, :-1]
+    rows = mask.shape[2]
+    now, root = state.body_positions[:, None, bodies], state.body_positions[:, None, :1]
+    against, own, rotations = goal.positions - now, goal.positions - root, goal.rotations
     if root_motion:
         bodies = [*bodies, 0]
         velocity = torch.nn.functional.pad(goal.velocities, (0, 1))
         change = torch.nn.functional.pad(goal.velocities - state.body_velocities[:, None, 0, :2], (0, 1))
-        upright = rotation_6d_from_quat(quat_from_yaw(goal.headings)).unflatten(-1, (2, 3))
-        vectors = torch.cat([vectors, torch.stack([change, velocity], dim=2).unsqueeze(2)], dim=2)
-        axes = torch.cat([axes, upright.unsqueeze(2)], dim=2)
-    rows = mask.shape[2]
-    # Row vectors times a body's matrix are in its frame: for each row, the axes of all slots at once.
-    frames = matrix_from_quat(state.body_rotations[:, bodies])
-    turned = (axes.transpose(1, 2).flatten(2, 3) @ frames).unflatten(2, (-1, 2)).transpose(1, 2)
-    level = ctx.in_heading(torch.cat([vectors, axes], dim=3))
+        against = torch.cat([against, change.unsqueeze(2)], dim=2)
+        own = torch.cat([own, velocity.unsqueeze(2)], dim=2)
+        rotations = torch.cat([rotations, quat_from_yaw(goal.headings).unsqueeze(2)], dim=2)
     asked = mask.flatten(2).any(-1)
     tokens = torch.zeros(*goal.wait.shape, 26 * rows + (2 if root_motion else 1), device=mask.device)
     parts = tokens[..., : 24 * rows].unflatten(-1, (rows, 24))
     first, second = mask[..., :1].float(), mask[..., 1:].float()
-    parts[..., 0:3] = level[..., 0, :] * first
-    parts[..., 6:9] = level[..., 1, :] * first
-    parts[..., 12:18] = turned.flatten(3) * second
-    parts[..., 18:24] = level[..., 2:, :].flatten(3) * second
+    parts[..., 0:3] = ctx.in_heading(against) * first
+    parts[..., 6:9] = ctx.in_heading(own) * first
+    for start, frames in ((12, state.body_rotations[:, bodies]), (18, heading_quat(state.body_rotations[:, :1]))):
+        turned = rotation_6d_from_quat(quat_difference(frames.unsqueeze(1), rotations))
+        parts[..., start : start + 6] = turned * second
     tokens[..., 24 * rows : 26 * rows] = mask.flatten(2)
     tokens[..., 26 * rows] = ctx.dt * goal.wait * asked
     if root_motion:

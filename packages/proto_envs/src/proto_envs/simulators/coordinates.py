@@ -8,11 +8,15 @@ import mujoco
 import torch
 from torch import Tensor
 
+from poselib.kinematics import forward_kinematics, velocities_from_joints
 from poselib.rotations import (
     exp_map_from_quat,
+    quat_apply,
     quat_apply_inverse,
     quat_difference,
+    quat_from_angle_axis,
     quat_from_exp_map,
+    quat_identity,
     wxyz_from_xyzw,
     xyzw_from_wxyz,
 )
@@ -35,7 +39,6 @@ class Coordinates:
             device: where rows will be.
         """
         self.layout = layout = JointLayout.of(robot, model)
-        self._num_dofs = robot.skeleton.num_dofs
 
         def index(columns: object) -> Tensor:
             return torch.as_tensor(columns, dtype=torch.long, device=device)
@@ -43,7 +46,13 @@ class Coordinates:
         self._hinge_dofs, self._hinge_qpos = index(layout.hinge_dofs), index(layout.hinge_qpos)
         self._ball_bodies, self._ball_dofs = index(layout.ball_bodies), index(layout.ball_dofs)
         self._ball_qpos, self._dof_qvel = index(layout.ball_qpos), index(layout.dof_qvel)
-        axes = [robot.skeleton.joints[b].axes for b in layout.ball_bodies]
+        self._skeleton = skeleton = robot.skeleton
+        hinge_bodies = [skeleton.dof_bodies[dof] for dof in layout.hinge_dofs]
+        self._hinge_bodies, self._hinge_qvel = index(hinge_bodies), index(layout.dof_qvel[layout.hinge_dofs])
+        self._ball_qvel = index(layout.dof_qvel[layout.ball_dofs])
+        hinge_axes = [skeleton.joints[body].axes[0] for body in hinge_bodies]
+        self._hinge_axes = torch.tensor(hinge_axes, dtype=torch.float32, device=device).reshape(-1, 3)
+        axes = [skeleton.joints[b].axes for b in layout.ball_bodies]
         self._ball_axes = torch.tensor(axes, dtype=torch.float32, device=device).reshape(-1, 3, 3)
         """(J, 3, 3) axis of each degree of freedom of each ball, in the frame of its body"""
         self._axes_are_xyz = bool((self._ball_axes == torch.eye(3, device=device)).all())
@@ -72,7 +81,7 @@ class Coordinates:
     def dof_positions(self, qpos: Tensor) -> Tensor:
         """(n, D) rad, float32."""
         qpos = qpos.float()
-        result = qpos.new_empty(len(qpos), self._num_dofs)
+        result = qpos.new_empty(len(qpos), self._skeleton.num_dofs)
         result[:, self._hinge_dofs] = qpos[:, self._hinge_qpos]
         vectors = exp_map_from_quat(xyzw_from_wxyz(qpos[:, self._ball_qpos]))
         result[:, self._ball_dofs] = torch.einsum("njk,jdk->njd", vectors, self._ball_axes)
@@ -85,6 +94,20 @@ class Coordinates:
             balls = velocities[:, self._ball_dofs]
             velocities[:, self._ball_dofs] = torch.einsum("njk,jdk->njd", balls, self._ball_axes)
         return velocities
+
+    def bodies(self, qpos: Tensor, qvel: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Poses and velocities of bodies in the world, float32: (n, B, 3) m, (n, B, 4), (n, B, 3) m/s and rad/s."""
+        qpos, qvel = qpos.float(), qvel.float()
+        rotations = quat_identity(len(qpos), self._skeleton.num_bodies, device=qpos.device)
+        rotations[:, 0] = xyzw_from_wxyz(qpos[:, 3:7])
+        rotations[:, self._ball_bodies] = xyzw_from_wxyz(qpos[:, self._ball_qpos])
+        rotations[:, self._hinge_bodies] = quat_from_angle_axis(qpos[:, self._hinge_qpos], self._hinge_axes)
+        turning = qpos.new_zeros(len(qpos), self._skeleton.num_bodies, 3)
+        turning[:, self._ball_bodies] = qvel[:, self._ball_qvel]
+        turning[:, self._hinge_bodies] = qvel[:, self._hinge_qvel].unsqueeze(-1) * self._hinge_axes
+        poses = forward_kinematics(self._skeleton, qpos[:, :3], rotations)
+        root_turning = quat_apply(rotations[:, 0], qvel[:, 3:6])
+        return *poses, *velocities_from_joints(self._skeleton, *poses, qvel[:, :3], root_turning, turning)
 
     def write(self, state: ResetState, qpos: Tensor, qvel: Tensor) -> None:
         """Put robots into a state, in rows `qpos` and `qvel` whose other columns stay."""

@@ -17,7 +17,7 @@ from poselib.rotations import quat_apply_inverse, xyzw_from_wxyz
 from proto_envs.context import ResetState, RobotState
 from proto_envs.robots import Robot
 from proto_envs.simulators.base import Capabilities, SimulationSettings, UnsupportedError
-from proto_envs.simulators.coordinates import Coordinates, read_robot
+from proto_envs.simulators.coordinates import Coordinates
 from proto_envs.simulators.family import MujocoFamily
 from proto_envs.simulators.mjcf import PROJECTILE, physics_spec
 from proto_envs.simulators.objects import PlacedObjects, set_scenes
@@ -27,9 +27,7 @@ __all__ = ["MujocoSimulator", "cpu_count"]
 
 _LOG = logging.getLogger(__name__)
 
-_STAGE_NONE, _STAGE_VEL = mujoco.mjtStage.mjSTAGE_NONE.value, mujoco.mjtStage.mjSTAGE_VEL.value
-
-_NO_CONTACTS = int(mujoco.mjtDisableBit.mjDSBL_CONTACT) | int(mujoco.mjtDisableBit.mjDSBL_CONSTRAINT)
+_STAGE_NONE = mujoco.mjtStage.mjSTAGE_NONE.value
 _DIVERGED = [
     int(w)
     for w in (
@@ -107,26 +105,19 @@ class MujocoSimulator(MujocoFamily):
         self._seen_warnings = self._count_warnings()
         self._unstable = torch.zeros(num_envs, dtype=torch.bool)
         self._pushed = False
-        self._refresh()
 
     def _bind_fields(self) -> None:
         # Everything must be bound before the first call: a field bound later reads zeros until the next one.
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-            bodies = self._layout.bodies
             self._qpos = torch.from_numpy(self.batch.bind("qpos"))
             self._qvel = torch.from_numpy(self.batch.bind("qvel"))
             self._ctrl = torch.from_numpy(self.batch.bind("ctrl"))
             mocap = (torch.from_numpy(self.batch.bind(f"mocap_{name}")) for name in ("pos", "quat"))
             self._mocap = (next(mocap), next(mocap))
             self._push = torch.from_numpy(self.batch.bind("xfrc_applied"))
-            self._xpos = torch.from_numpy(self.batch.bind("xpos"))[:, bodies]
-            self._xquat = torch.from_numpy(self.batch.bind("xquat"))[:, bodies]
-            self._cvel = torch.from_numpy(self.batch.bind("cvel"))[:, bodies]
-            self._com = torch.from_numpy(self.batch.bind("subtree_com"))[:, bodies.start]
             self._actuator_force = torch.from_numpy(self.batch.bind("actuator_force"))
             self._sensordata = torch.from_numpy(self.batch.bind("sensordata")) if self.model.nsensor else None
-        self._disable_flags = self.batch.expand("opt.disableflags")
         self._forces = torch.zeros(self._actuator_force.shape)
         self._contacts = torch.zeros(self.num_envs, self._skeleton.num_bodies, 3)
 
@@ -138,7 +129,6 @@ class MujocoSimulator(MujocoFamily):
         self._ctrl.copy_(self._coordinates.setpoints(targets, self._qpos))
         self.batch.step(nstep=self.substeps)
         self._keep_forces()
-        self._refresh()
         if self._pushed:
             self._push.zero_()
             self._pushed = False
@@ -146,19 +136,8 @@ class MujocoSimulator(MujocoFamily):
         self._unstable = torch.from_numpy(count > self._seen_warnings)
         self._seen_warnings = count
 
-    def _refresh(self, index: np.ndarray | None = None) -> None:
-        """Bring poses and velocities of bodies up to date: after a step they are those before its last substep.
-
-        Contacts have no part in them, so the pass leaves out collisions and constraints, half of its cost.
-        """
-        self._parameters.settle()
-        flags = self._disable_flags
-        flags |= _NO_CONTACTS
-        self.batch.forward(index, stage=_STAGE_VEL)
-        flags &= ~_NO_CONTACTS
-
     def _keep_forces(self) -> None:
-        """Forces of the last substep; the next pass over the bodies would leave others in their place."""
+        """Forces of the last substep, in new tensors: the next step would write over them."""
         self._forces = self._actuator_force.float()
         if self._sensordata is not None:
             # The sensors report the force of the body on the floor, or on an object; those of objects come last.
@@ -172,13 +151,13 @@ class MujocoSimulator(MujocoFamily):
     def robot(self, ids: Tensor | None = None) -> RobotState:
         """State of the robots after the last step or reset, in new tensors."""
 
-        def rows(field: Tensor) -> Tensor:
-            return (field if ids is None else field[ids]).float()
-
         def read(name: str) -> Tensor:
             return self._joint_level(name, ids)
 
-        return read_robot(rows(self._xpos), rows(self._xquat), rows(self._cvel), rows(self._com), read)
+        # MuJoCo's own bodies are where they were before the last substep; a pass of its batch over all that hangs on
+        # them would take three times as long as this one over the bodies alone.
+        rows = slice(None) if ids is None else ids
+        return RobotState(*self._coordinates.bodies(self._qpos[rows], self._qvel[rows]), read)
 
     def _joint_level(self, name: str, ids: Tensor | None) -> Tensor:
         select = slice(None) if ids is None else ids
@@ -207,13 +186,13 @@ class MujocoSimulator(MujocoFamily):
     def set_state(self, ids: Tensor, state: ResetState) -> None:
         """Put robots into a state; all others stay as they are, bit for bit."""
         index = ids.numpy()
+        self._parameters.settle()
         self.batch.reset(index, stage=_STAGE_NONE)
         qpos = self._qpos[ids]  # objects go back to where their scene has them
         qvel = torch.zeros(len(ids), self.model.nv, dtype=torch.float64)
         self._coordinates.write(state, qpos, qvel)
         self._qpos[ids], self._qvel[ids] = qpos, qvel
         self._objects.forget(ids)
-        self._refresh(index)
         self._forces[ids] = 0.0
         self._contacts[ids] = 0.0
         self._unstable[ids] = False
@@ -242,7 +221,7 @@ class MujocoSimulator(MujocoFamily):
         return {"state": torch.from_numpy(self.batch.state.copy()), **parameters, **self._objects.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Restore `state_dict`; derived quantities are computed anew from it."""
+        """Restore `state_dict`."""
         rows = state["state"]
         if tuple(rows.shape) != self.batch.state.shape:
             raise ValueError(f"simulation state: want shape {self.batch.state.shape}, got {tuple(rows.shape)}")
@@ -250,7 +229,6 @@ class MujocoSimulator(MujocoFamily):
         self._parameters.load_state_dict({k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)})
         self.batch.state[:] = rows.numpy()
         self._objects.load_state_dict(state)
-        self._refresh()
         self._seen_warnings = self._count_warnings()
         self._unstable = torch.zeros_like(self._unstable)
         self._pushed = bool(self._push.any())
