@@ -23,7 +23,7 @@ ENGINE_MODULES = {
     "newton": "newton",
     "genesis": "genesis",
     "isaaclab": "isaaclab",
-    "isaacgym": "isaacgym",
+    "isaacgym": "isaacgym_worker",
 }
 """module of an engine to the file in proto_envs/simulators that alone may import it"""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from importlib import import_module
 from importlib.util import find_spec
 
@@ -25,6 +27,7 @@ __all__ = [
 ENGINES = {
     "mujoco": "proto_envs.simulators.mujoco:MujocoSimulator",
     "mujoco_warp": "proto_envs.simulators.mujoco_warp:MujocoWarpSimulator",
+    "isaacgym": "proto_envs.simulators.isaacgym:IsaacGymSimulator",
 }
 NEEDS = {"mujoco_warp": ("mujoco_warp", "proto-envs[warp]")}
 """engine to the module that it needs and that is not always there, and the package that brings it"""
@@ -48,7 +51,7 @@ def make_simulator(backend: str, robot: Robot, num_envs: int, settings: Simulati
     name = fitting_engine(settings.device) if backend == "auto" else backend
     if not isinstance(name, str) or name not in ENGINES:
         raise ValueError(f"backend: no engine {backend!r}; there are 'auto' and {sorted(ENGINES)}")
-    if not installed(name):
+    if name in NEEDS and not installed(name):
         module, package = NEEDS[name]
         raise ImportError(f"engine {name} needs the module {module}: pip install '{package}'", name=module)
     module, _, attribute = ENGINES[name].partition(":")
@@ -67,5 +70,7 @@ def fitting_engine(device: str) -> str:
 
 
 def installed(engine: str) -> bool:
-    """The module that an engine needs is found; it is not imported."""
+    """The module that an engine needs is found, or the interpreter that has it; nothing is imported."""
+    if engine == "isaacgym":
+        return shutil.which(os.environ.get("PROTO_ISAACGYM_PYTHON", "")) is not None
     return engine not in NEEDS or find_spec(NEEDS[engine][0]) is not None
