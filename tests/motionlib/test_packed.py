@@ -289,7 +289,7 @@ def test_shards_differ_by_a_clip_at_most(make_motion, path):
 
 
 def test_opening_reads_next_to_nothing(path):
-    """Of 40 MB and 400 clips, a small part; `benchmarks/motionlib.py` opens 5 GB."""
+    """Of 40 MB and 400 clips, a small part; `benchmarks/motion_library.py` opens 5 GB."""
     library = MotionLib.from_samples("smpl")
     with PackedWriter(path, library.skeleton) as writer:
         for _ in range(20):

@@ -1,6 +1,6 @@
 """The packed motion library: queries per second, memory and opening, beside the plain way to do the same.
 
-    uv run python benchmarks/motionlib.py --json
+    uv run python benchmarks/motion_library.py --json
 
 Writes a library of the sample clips on SMPL (24 bodies), 30 frames a second, repeated to 40
 hours, to a temporary folder. Then:
@@ -18,27 +18,16 @@ the median over rounds of the ratio.
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-if __name__ != "__main__":
-    # A neighbour of this file asked for the package of the same name: this folder comes first in its search path.
-    import importlib
-
-    sys.path[:] = [folder for folder in sys.path if Path(folder).resolve() != Path(__file__).resolve().parent]
-    del sys.modules[__name__]
-    sys.modules[__name__] = importlib.import_module(__name__)
-else:
-    sys.path.pop(0)
-
 import json
 import platform
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 import torch
