@@ -44,11 +44,11 @@ def smpl() -> Robot:
 
 @pytest.fixture
 def make_env() -> Iterator[Callable[..., Any]]:
-    """`make_env(num_envs, robot="AMP", **keywords of make_vec)`: a Mimic environment."""
+    """`make_env(num_envs, robot="AMP", name="Mimic", **keywords of make_vec)`: an environment of that task."""
     made = []
 
-    def make(num_envs: int = 4, robot: str = "AMP", **keywords: Any) -> Any:
-        env = gymnasium.make_vec(f"ProtoMimic-{robot}-v0", num_envs=num_envs, **{"threads": 1, **keywords})
+    def make(num_envs: int = 4, robot: str = "AMP", name: str = "Mimic", **keywords: Any) -> Any:
+        env = gymnasium.make_vec(f"Proto{name}-{robot}-v0", num_envs=num_envs, **{"threads": 1, **keywords})
         made.append(env)
         return env
 

@@ -7,25 +7,32 @@ import pytest
 import torch
 
 import proto_envs.border
+import proto_envs.components.clip_goals
 import proto_envs.vector_env
 from proto_envs.simulators import SimulationSettings, make_simulator
 
 
 @pytest.fixture
 def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (proto_envs.border, proto_envs.vector_env):
+    for module in (proto_envs.border, proto_envs.vector_env, proto_envs.components.clip_goals):
         monkeypatch.setattr(module, "looking_is_free", lambda device: False)
 
 
-@pytest.mark.parametrize("mode", ["same_step", "next_step", "disabled"])
+@pytest.mark.parametrize(
+    ("task", "mode"),
+    [("Mimic", "same_step"), ("Mimic", "next_step"), ("Mimic", "disabled"), ("MaskedMimic", "same_step")],
+)
 def test_what_a_gpu_would_do_is_what_the_cpu_does(
-    mode: str, make_env: Any, roll: Any, assert_equal: Any, request: pytest.FixtureRequest
+    task: str, mode: str, make_env: Any, roll: Any, assert_equal: Any, request: pytest.FixtureRequest
 ):
-    env = make_env(8, autoreset_mode=mode, motions="walk")
+    def make():
+        return make_env(8, name=task, autoreset_mode=mode, motions="walk")
+
+    env = make()
     env.reset(seed=0)
     wanted = roll(env, 30)
     request.getfixturevalue("as_on_a_gpu")
-    other = make_env(8, autoreset_mode=mode, motions="walk")
+    other = make()
     other.reset(seed=0)
     for a, b in zip(wanted, roll(other, 30), strict=True):
         assert_equal(a, b)

@@ -9,12 +9,36 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-__all__ = ["Border", "looking_is_free"]
+__all__ = ["Border", "Chosen", "looking_is_free"]
 
 
 def looking_is_free(device: torch.device) -> bool:
     """Whether it costs nothing to look at values in tensors; on a GPU the host would wait for all work before."""
     return device.type == "cpu"
+
+
+class Chosen:
+    """Where a mask is true, for the host, which has to know how many rows it works on.
+
+    A GPU is asked at once and goes on with what it is given next; only the mask is waited for, not all of that.
+    """
+
+    def __init__(self, mask: Tensor) -> None:
+        """Ask for `mask` (N,) bool."""
+        self._mask = mask
+        self._arrived: torch.cuda.Event | None = None
+        if mask.is_cuda:
+            self._mask = torch.empty(mask.shape, dtype=torch.bool, pin_memory=True)
+            self._mask.copy_(mask, non_blocking=True)
+            self._arrived = torch.cuda.Event()
+            self._arrived.record(torch.cuda.current_stream(mask.device))
+        self._device = mask.device
+
+    def ids(self) -> Tensor:
+        """(n,) long, on the mask's device."""
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        return self._mask.nonzero().squeeze(-1).to(self._device, non_blocking=True)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
 from motionlib import MotionLib
-from proto_envs.border import Border, looking_is_free
+from proto_envs.border import Border, Chosen, looking_is_free
 from proto_envs.components.control import Ghost
 from proto_envs.components.terms import Kernel, any_failure, measure, observe, total_reward
 from proto_envs.context import Context, RobotState
@@ -164,6 +164,7 @@ class ProtoVectorEnv(VectorEnv):
 
     def _step(self, actions: Tensor) -> tuple[Observation, Any, Any, Any, dict[str, Any]]:
         waiting = self._done.clone() if self.autoreset_mode is AutoresetMode.NEXT_STEP else None
+        beginning = None if waiting is None else Chosen(waiting)
         self._previous_targets.copy_(self._targets)
         self._targets.copy_(self.components.action(actions.clamp(-1.0, 1.0)))
         self.simulator.step(self.randomization.act(self._targets))
@@ -175,25 +176,26 @@ class ProtoVectorEnv(VectorEnv):
 
         state = self.simulator.robot()
         reward, terminated, truncated, metrics = self._outcome(self._context(None, state))
+        unstable = metrics["unstable"].bool()
+        if waiting is not None:
+            reward, terminated, truncated = (x.masked_fill(waiting, 0) for x in (reward, terminated, truncated))
+            metrics = {name: value.masked_fill(waiting, 0) for name, value in metrics.items()}
+        self._returns += reward
+        self._done = terminated | truncated
+        ended = Chosen(self._done)
         info: dict[str, Any] = {"metrics": metrics}
         bare = self._bare_context(None, state)
         for control in self.components.controls.values():
             info |= control.info()
             control.observe(bare, self.generator)
         observation = self._observe(self._context(None, state))
-        unstable = metrics["unstable"].bool()
         if not looking_is_free(self.device) or unstable.any():
             observation = _blanked(observation, unstable)
         observation = self.randomization.perceive(observation)
-        if waiting is not None:
-            reward, terminated, truncated = (x.masked_fill(waiting, 0) for x in (reward, terminated, truncated))
-            info["metrics"] = {name: value.masked_fill(waiting, 0) for name, value in metrics.items()}
-        self._returns += reward
-        self._done = terminated | truncated
-        if waiting is not None and len(ids := waiting.nonzero().squeeze(-1)):
+        if beginning is not None and len(ids := beginning.ids()):
             observation = self._merge(observation, ids, self._reset(ids))
         # The only time that a step waits for a GPU: how many episodes end decides on sizes of tensors.
-        if len(ids := self._done.nonzero().squeeze(-1)):
+        if len(ids := ended.ids()):
             observation = self._end_episodes(observation, info, terminated, ids)
         out = self._border.out
         return out(self._border.view(observation)), out(reward), out(terminated), out(truncated), out(info)
