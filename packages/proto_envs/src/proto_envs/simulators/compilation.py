@@ -17,12 +17,13 @@ _TOLD: set[str] = set()
 
 
 @contextmanager
-def news_of_compilation(engine: str, folder: str) -> Iterator[None]:
+def news_of_compilation(engine: str, folder: str, patience: float = _PATIENCE) -> Iterator[None]:
     """Say, once in a process, that kernels are compiling, if what is done here takes so long that they must be.
 
     Args:
         engine: whose kernels.
         folder: where they are kept.
+        patience: s that it takes at most where they are kept already.
     """
 
     def tell() -> None:
@@ -32,7 +33,7 @@ def news_of_compilation(engine: str, folder: str) -> Iterator[None]:
                 "%s compiles its kernels for this model, a minute or more, once. They stay in %s", engine, folder
             )
 
-    timer = threading.Timer(_PATIENCE, tell)
+    timer = threading.Timer(patience, tell)
     timer.daemon = True
     timer.start()
     try:
