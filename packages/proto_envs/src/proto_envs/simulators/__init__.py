@@ -28,11 +28,13 @@ ENGINES = {
     "mujoco": "proto_envs.simulators.mujoco:MujocoSimulator",
     "mujoco_warp": "proto_envs.simulators.mujoco_warp:MujocoWarpSimulator",
     "genesis": "proto_envs.simulators.genesis:GenesisSimulator",
+    "newton": "proto_envs.simulators.newton:NewtonSimulator",
     "isaacgym": "proto_envs.simulators.isaacgym:IsaacGymSimulator",
 }
 NEEDS = {
     "mujoco_warp": ("mujoco_warp", "proto-envs[warp]"),
     "genesis": ("genesis", "proto-envs[genesis]"),
+    "newton": ("newton", "proto-envs[newton]"),
 }
 """engine to the module that it needs and that is not always there, and the package that brings it"""
 
