@@ -18,6 +18,7 @@ from functools import cached_property
 from typing import Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from motionlib.loops import Cycle
@@ -185,7 +186,7 @@ class FrameStore:
             cosine, sine = torch.cos(moment.yaw).unsqueeze(1), torch.sin(moment.yaw).unsqueeze(1)
             _turn(positions, cosine, sine)
             _turn(both, cosine, sine)
-            positions[..., :2] += moment.shift(cosine, sine).unsqueeze(1)
+            positions += F.pad(moment.shift(cosine, sine), (0, 1)).unsqueeze(1)  # faster than to x and y alone
         return positions, both[0], both[1]
 
     def _neighbours(self, rows: Tensor) -> Tensor:

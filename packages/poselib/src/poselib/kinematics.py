@@ -31,8 +31,7 @@ def forward_kinematics(skeleton: Skeleton, root_position: Tensor, local_rotation
         Positions `(..., B, 3)` in m and rotations `(..., B, 4)`.
     """
     tables = skeleton.tables(local_rotations)
-    joints = quat_multiply(tables.rest_rotations[1:], local_rotations[..., 1:, :])
-    turns = _components(torch.cat([local_rotations[..., :1, :], joints], dim=-2))
+    turns = _multiply(_components(tables.rest_rotations), _components(local_rotations))
     rotations = _down_the_tree(turns, tables, _multiply)
     arms = _apply(rotations.index_select(1, tables.parents), _components(tables.offsets[1:]))
     steps = torch.cat([_components(root_position.unsqueeze(-2)), arms], dim=1)

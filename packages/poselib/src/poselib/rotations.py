@@ -154,23 +154,24 @@ def _turn(q: Tensor, v: Tensor, twice: float) -> Tensor:
 
 def quat_from_exp_map(phi: Tensor) -> Tensor:
     """Exponential: rotation vector `(..., 3)` in rad (axis times angle, any length) to quaternion."""
-    squared = (phi * phi).sum(-1, keepdim=True)
+    x, y, z = phi.unbind(-1)
+    squared = (x * x).addcmul_(y, y).addcmul_(z, z)
     small = squared < _SMALL**2
-    angle = torch.where(small, torch.ones_like(squared), squared).sqrt()
+    angle = torch.where(small, 1.0, squared).sqrt()
     half_sinc = torch.where(small, 0.5 - squared / 48.0, torch.sin(0.5 * angle) / angle)
     w = torch.where(small, 1.0 - squared / 8.0, torch.cos(0.5 * angle))
-    return torch.cat([phi * half_sinc, w], dim=-1)
+    return _join([x * half_sinc, y * half_sinc, z * half_sinc, w])
 
 
 def exp_map_from_quat(q: Tensor) -> Tensor:
     """Logarithm: quaternion to the shortest rotation vector `(..., 3)`, length in [0, pi]."""
-    w = q[..., 3:]
-    axis = torch.where(w < 0, -q[..., :3], q[..., :3])
-    squared = (axis * axis).sum(-1, keepdim=True)
+    x, y, z, w = q.unbind(-1)
+    squared = (x * x).addcmul_(y, y).addcmul_(z, z)
     small = squared < _SMALL**2
-    sine = torch.where(small, torch.ones_like(squared), squared).sqrt()
+    sine = torch.where(small, 1.0, squared).sqrt()
     scale = torch.where(small, 2.0 + squared / 3.0, 2.0 * torch.atan2(sine, w.abs()) / sine)
-    return axis * scale
+    scale = torch.where(w < 0, -scale, scale)
+    return _join([x * scale, y * scale, z * scale])
 
 
 def quat_from_angle_axis(angle: Tensor, axis: Tensor) -> Tensor:

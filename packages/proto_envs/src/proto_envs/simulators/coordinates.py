@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import mujoco
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,9 +15,7 @@ from poselib.rotations import (
     quat_apply,
     quat_apply_inverse,
     quat_difference,
-    quat_from_angle_axis,
     quat_from_exp_map,
-    quat_identity,
     wxyz_from_xyzw,
     xyzw_from_wxyz,
 )
@@ -47,15 +46,11 @@ class Coordinates:
         self._ball_bodies, self._ball_dofs = index(layout.ball_bodies), index(layout.ball_dofs)
         self._ball_qpos, self._dof_qvel = index(layout.ball_qpos), index(layout.dof_qvel)
         self._skeleton = skeleton = robot.skeleton
-        hinge_bodies = [skeleton.dof_bodies[dof] for dof in layout.hinge_dofs]
-        self._hinge_bodies, self._hinge_qvel = index(hinge_bodies), index(layout.dof_qvel[layout.hinge_dofs])
-        self._ball_qvel = index(layout.dof_qvel[layout.ball_dofs])
-        hinge_axes = [skeleton.joints[body].axes[0] for body in hinge_bodies]
-        self._hinge_axes = torch.tensor(hinge_axes, dtype=torch.float32, device=device).reshape(-1, 3)
         axes = [skeleton.joints[b].axes for b in layout.ball_bodies]
         self._ball_axes = torch.tensor(axes, dtype=torch.float32, device=device).reshape(-1, 3, 3)
         """(J, 3, 3) axis of each degree of freedom of each ball, in the frame of its body"""
         self._axes_are_xyz = bool((self._ball_axes == torch.eye(3, device=device)).all())
+        self._find_columns(model)
 
     def setpoints(self, targets: Tensor, qpos: Tensor) -> Tensor:
         """Actuator set-points (n, D) for joint targets (n, D) rad, when joints are at `qpos`.
@@ -97,17 +92,38 @@ class Coordinates:
 
     def bodies(self, qpos: Tensor, qvel: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Poses and velocities of bodies in the world, float32: (n, B, 3) m, (n, B, 4), (n, B, 3) m/s and rad/s."""
-        qpos, qvel = qpos.float(), qvel.float()
-        rotations = quat_identity(len(qpos), self._skeleton.num_bodies, device=qpos.device)
-        rotations[:, 0] = xyzw_from_wxyz(qpos[:, 3:7])
-        rotations[:, self._ball_bodies] = xyzw_from_wxyz(qpos[:, self._ball_qpos])
-        rotations[:, self._hinge_bodies] = quat_from_angle_axis(qpos[:, self._hinge_qpos], self._hinge_axes)
-        turning = qpos.new_zeros(len(qpos), self._skeleton.num_bodies, 3)
-        turning[:, self._ball_bodies] = qvel[:, self._ball_qvel]
-        turning[:, self._hinge_bodies] = qvel[:, self._hinge_qvel].unsqueeze(-1) * self._hinge_axes
-        poses = forward_kinematics(self._skeleton, qpos[:, :3], rotations)
-        root_turning = quat_apply(rotations[:, 0], qvel[:, 3:6])
-        return *poses, *velocities_from_joints(self._skeleton, *poses, qvel[:, :3], root_turning, turning)
+        # Column by column, as kinematics goes on to work: one gather puts all components in their places.
+        places, rates = qpos.float().T.contiguous(), qvel.float().T.contiguous()
+        half = 0.5 * places.index_select(0, self._hinge_qpos)
+        hinges = torch.cat([self._hinge_axes * torch.sin(half), torch.cos(half).unsqueeze(0)]).flatten(0, 1)
+        turning = (self._hinge_axes * rates.index_select(0, self._hinge_qvel)).flatten(0, 1)
+        constants = torch.cat([torch.zeros_like(places[:1]), torch.ones_like(places[:1])])
+        local = _columns([places, hinges, constants], self._rotation_columns)
+        joints = _columns([rates, turning, constants], self._turning_columns)
+        root, turns = places[:3].T, quat_apply(local[:, 0], rates[3:6].T)
+        poses = forward_kinematics(self._skeleton, root, local)
+        return *poses, *velocities_from_joints(self._skeleton, *poses, rates[:3].T, turns, joints)
+
+    def _find_columns(self, model: mujoco.MjModel) -> None:
+        """Where `bodies` finds rotations (4, B) and turning (3, B), after it has added hinges, a 0 and a 1."""
+        skeleton, layout = self._skeleton, self.layout
+        device = self._ball_axes.device
+        hinge_bodies = [skeleton.dof_bodies[dof] for dof in layout.hinge_dofs]
+        hinges = len(hinge_bodies)
+        axes = [skeleton.joints[body].axes[0] for body in hinge_bodies]
+        self._hinge_axes = torch.tensor(axes, dtype=torch.float32, device=device).reshape(-1, 3).T.unsqueeze(-1)
+        """(3, H, 1)"""
+        self._hinge_qvel = torch.as_tensor(layout.dof_qvel[layout.hinge_dofs], device=device)
+        rotations = np.full((4, skeleton.num_bodies), model.nq + 4 * hinges)
+        rotations[3] += 1  # fixed bodies do not turn
+        rotations[:, 0] = 4, 5, 6, 3
+        rotations[:, layout.ball_bodies] = layout.ball_qpos[:, [1, 2, 3, 0]].T
+        rotations[:, hinge_bodies] = model.nq + np.arange(4 * hinges).reshape(4, hinges)
+        turning = np.full((3, skeleton.num_bodies), model.nv + 3 * hinges)
+        turning[:, layout.ball_bodies] = layout.dof_qvel[layout.ball_dofs].T
+        turning[:, hinge_bodies] = model.nv + np.arange(3 * hinges).reshape(3, hinges)
+        self._rotation_columns = torch.as_tensor(rotations, device=device)
+        self._turning_columns = torch.as_tensor(turning, device=device)
 
     def write(self, state: ResetState, qpos: Tensor, qvel: Tensor) -> None:
         """Put robots into a state, in rows `qpos` and `qvel` whose other columns stay."""
@@ -124,6 +140,11 @@ class Coordinates:
             balls = velocities[:, self._ball_dofs]
             velocities[:, self._ball_dofs] = torch.einsum("njd,jdk->njk", balls, self._ball_axes.to(precision))
         qvel[:, self._dof_qvel] = velocities
+
+
+def _columns(parts: list[Tensor], table: Tensor) -> Tensor:
+    """Columns (W, n) that `table` (C, B) names, as (n, B, C), component by component in memory."""
+    return torch.cat(parts).index_select(0, table.flatten()).unflatten(0, table.shape).permute(2, 1, 0)
 
 
 def read_robot(

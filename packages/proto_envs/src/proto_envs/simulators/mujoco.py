@@ -98,6 +98,10 @@ class MujocoSimulator(MujocoFamily):
             state_dict=True,
         )
         self._bind_fields()
+        self.batch.reset(stage=_STAGE_NONE)
+        scene_of = np.zeros(num_envs, dtype=np.int64) if scenes is None else scenes.assignment.numpy()
+        _, first, self._start_of = np.unique(scene_of, return_index=True, return_inverse=True)
+        self._starts = self.batch.state[first]
         rows = (self._qpos, self._qvel, self._mocap)
         watched = robot.skeleton.num_bodies if settings.object_forces else 0
         self._objects = PlacedObjects(self.model, rows, scenes, watched)
@@ -178,8 +182,8 @@ class MujocoSimulator(MujocoFamily):
         """(N,) bool: the last step raised a MuJoCo warning, such as a diverged state."""
         return self._unstable
 
-    def _count_warnings(self, index: np.ndarray | slice = slice(None)) -> np.ndarray:
-        return self.batch.warning[index][:, _DIVERGED, 1].sum(axis=1)
+    def _count_warnings(self) -> np.ndarray:
+        return self.batch.warning[:, _DIVERGED, 1].sum(axis=1)
 
     # --- writing -----------------------------------------------------------------------------------------------------
 
@@ -187,7 +191,7 @@ class MujocoSimulator(MujocoFamily):
         """Put robots into a state; all others stay as they are, bit for bit."""
         index = ids.numpy()
         self._parameters.settle()
-        self.batch.reset(index, stage=_STAGE_NONE)
+        self.batch.state[index] = self._starts[self._start_of[index]]  # all that a reset by the batch does
         qpos = self._qpos[ids]  # objects go back to where their scene has them
         qvel = torch.zeros(len(ids), self.model.nv, dtype=torch.float64)
         self._coordinates.write(state, qpos, qvel)
@@ -196,7 +200,6 @@ class MujocoSimulator(MujocoFamily):
         self._forces[ids] = 0.0
         self._contacts[ids] = 0.0
         self._unstable[ids] = False
-        self._seen_warnings[index] = self._count_warnings(index)
 
     def add_velocity(self, linear: Tensor, angular: Tensor) -> None:
         """Change the velocity of whole robots by (N, 3) m/s and rad/s, world; their joints keep theirs."""
