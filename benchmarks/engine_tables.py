@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from proto_envs.info import package_versions
-from proto_envs.simulators import ENGINES
 
 __all__ = ["RESULTS", "merge_row", "provenance", "read_rows", "render", "support_table", "transfer_table"]
 
@@ -59,6 +58,13 @@ def merge_row(path: Path, row: dict[str, Any], keys: Sequence[str]) -> None:
     new.replace(path)
 
 
+def _engines() -> list[str]:
+    """Names of all engines, in the order of the tables."""
+    from proto_envs.simulators import ENGINES  # with torch, which takes seconds and whoever only reads does without
+
+    return list(ENGINES)
+
+
 def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
@@ -72,7 +78,7 @@ def support_table(rows: list[dict[str, Any]]) -> str:
     runs = {
         (name, device): [r for r in rows if (r["engine"], r["device"]) == (name, device)] for name, device in _of(rows)
     }
-    columns = [*runs, *((name, "") for name in ENGINES if name not in {engine for engine, _ in runs})]
+    columns = [*runs, *((name, "") for name in _engines() if name not in {engine for engine, _ in runs})]
     checks = list(dict.fromkeys(outcome["check"] for row in rows for outcome in row["outcomes"]))
     notes: list[str] = []
     table = [["robots", "", *(", ".join(r["robot"] for r in runs.get(column, [])) or "not run" for column in columns)]]
@@ -87,7 +93,7 @@ def support_table(rows: list[dict[str, Any]]) -> str:
 
 def _of(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
     found = {(row["engine"], row["device"]) for row in rows}
-    return [(name, device) for name in ENGINES for engine, device in sorted(found) if engine == name]
+    return [(name, device) for name in _engines() for engine, device in sorted(found) if engine == name]
 
 
 def _support_cell(check: str, runs: list[dict[str, Any]], notes: list[str]) -> str:
@@ -138,7 +144,7 @@ def transfer_table(rows: list[dict[str, Any]]) -> str:
                 f"{row['mpjpe_root_relative_mm']:.1f} mm{_ratio(row, home, 'mpjpe_root_relative_mm')}",
             ]
         )
-    left = [name for name in ENGINES if name not in {row["engine"] for row in rows}]
+    left = [name for name in _engines() if name not in {row["engine"] for row in rows}]
     table += [["all", f"`{name}`", "", *["not run"] * 4] for name in left]
     return _markdown(["policy", "engine", "episodes", "success", "strict", "MPJPE", "root-relative"], table)
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode
 from mujoco.batch import Batch
+from sections import settle
 
 from proto_envs.simulators.mujoco import MujocoSimulator
 from proto_envs.simulators.objects import set_scenes
@@ -27,15 +28,17 @@ def gentle_actions(env: ProtoVectorEnv, steps: int) -> list[torch.Tensor]:
     """Small random actions, the same each time."""
     generator = torch.Generator().manual_seed(0)
     shape = (env.num_envs, env.robot.skeleton.num_dofs)
-    return [0.1 * torch.randn(shape, generator=generator) for _ in range(steps)]
+    return [(0.1 * torch.randn(shape, generator=generator)).to(env.device) for _ in range(steps)]
 
 
 def env_seconds_per_step(env: ProtoVectorEnv, actions: list[torch.Tensor]) -> float:
     """Seconds of `env.step` on average, from a reset on, with resets as they come."""
     env.reset(seed=0)
+    settle(env.device)
     start = time.perf_counter()
     for action in actions:
         env.step(action)
+    settle(env.device)
     return (time.perf_counter() - start) / len(actions)
 
 

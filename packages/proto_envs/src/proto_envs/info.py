@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-__all__ = ["collect", "main", "package_versions"]
+__all__ = ["collect", "main", "package_versions", "processor"]
 
 PACKAGES = (
     *("proto-envs", "proto-agents", "proto-motionlib", "proto-poselib"),
@@ -67,7 +67,7 @@ def collect(*, rendering: bool = True) -> dict[str, Any]:
             "os": platform.platform(),
             "python": platform.python_version(),
             "executable": sys.executable,
-            "processor": _processor(),
+            "processor": processor(),
             "cpus": os.cpu_count(),
             "cpus_usable": cpu_count(),
         },
@@ -100,7 +100,8 @@ def _gpu(index: int) -> dict[str, Any]:
     return {"name": found.name, "memory_gib": round(found.total_memory / 2**30, 1)}
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Name of the CPU."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             named = next(line for line in file if line.startswith("model name"))
