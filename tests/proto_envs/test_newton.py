@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -161,6 +162,19 @@ def test_nothing_waits_for_the_device(amp: Robot, make_newton: Any, mixed: Any, 
             simulator.set_state(some, few)
             simulator.robot(some)
     assert not found
+
+
+def test_too_many_contacts_are_told_once(amp: Robot, make_newton: Any, mixed: Any, caplog: Any):
+    state, targets = mixed(amp, 3), amp.default_dofs.expand(3, -1)
+    for room, times in ((1, 1), (0, 0)):
+        simulator = make_newton(amp, 3, max_contacts=room)
+        simulator.set_state(torch.arange(3), state)
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, logger="proto_envs.simulators.newton"):
+            for _ in range(20):
+                simulator.step(targets)
+        assert sum("too many constraints in" in record.getMessage() for record in caplog.records) == times
+        assert len(caplog.records) == times
 
 
 def test_an_environment_runs_on_it_and_resumes_exactly(make_env: Any, roll: Any, assert_equal: Any):

@@ -36,7 +36,7 @@ __all__ = ["NewtonSimulator"]
 
 _LOG = logging.getLogger(__name__)
 
-_PATIENCE = 20.0
+_PATIENCE = 30.0
 """s that a model takes to build at most where its kernels are compiled"""
 _LARGEST = 1e10
 """MuJoCo's bound (mjMAXVAL) of coordinates and velocities: what is larger has diverged"""
