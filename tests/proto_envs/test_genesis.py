@@ -258,6 +258,28 @@ def test_meshes_go_along(amp: Robot, make_genesis: Any, make_simulator: Any):
     torch.testing.assert_close(meshes, theirs, atol=0.01, rtol=0)
 
 
+def test_nothing_waits_for_the_device(amp: Robot, make_genesis: Any, mixed: Any, count_waits: Any):
+    """Of what our side of the engine does; what Genesis' kernels do on CUDA, this does not see."""
+    simulator = make_genesis(amp, 4, contact_forces=True)
+    state, some = mixed(amp, 4), torch.tensor([0, 2])
+    few = ResetState(**{name: field[some] for name, field in vars(state).items()})
+    simulator.set_state(torch.arange(4), state)
+    with count_waits() as found:
+        simulator.apply_force(0, torch.ones(4, 3))
+        simulator.add_velocity(torch.ones(4, 3), torch.ones(4, 3))
+        for _ in range(2):
+            simulator.step(state.dof_positions)
+            seen = simulator.robot()
+            for field in ("dof_positions", "dof_velocities", "dof_forces", "contact_forces"):
+                getattr(seen, field)
+            simulator.unstable()
+            for name in ("friction", "gravity", "stiffness", "mass"):
+                simulator.set_params(name, some, torch.ones(2))
+            simulator.set_state(some, few)
+            simulator.robot(some)
+    assert not found
+
+
 # --- in an environment -----------------------------------------------------------------------------------------------
 
 

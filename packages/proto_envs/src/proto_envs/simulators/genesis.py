@@ -35,6 +35,8 @@ _LARGEST = 1e10
 """MuJoCo's bound (mjMAXVAL) of coordinates and velocities: what is larger has diverged"""
 _FRICTIONS = (0.01, 5.0)
 """that Genesis takes of a surface; the larger of two in contact counts"""
+_DOFS = slice(6, None)
+"""the joints' among all degrees of freedom: the root has the first"""
 _STATE = frozenset({DataKind.STATE})
 """what the future depends on, beside parameters"""
 
@@ -89,7 +91,7 @@ class GenesisSimulator(MujocoFamily):
         )
         none = (self._zeros(self.model.nq), self._zeros(self.model.nv), (self._zeros(0, 3), self._zeros(0, 4)))
         self._objects = self._projectiles = PlacedObjects(self.model, none, None)
-        self._push = self._zeros(len(self._links), 3)
+        self._push = self._zeros(robot.skeleton.num_bodies, 3)
         """(N, B, 3) N, during the next control step"""
         self._pushed = False
         self._forces = self._zeros(robot.skeleton.num_dofs).float()
@@ -125,13 +127,10 @@ class GenesisSimulator(MujocoFamily):
         entity = self._scene.add_entity(morph)
         self._scene.build(n_envs=self.num_envs)
         self._solver = self._scene.sim.rigid_solver
-        names = tuple(link.name for link in entity.links)
-        if names != robot.skeleton.body_names or (self._solver.n_qs, self._solver.n_dofs) != (
-            self.model.nq,
-            self.model.nv,
-        ):
-            raise AssertionError(f"Genesis has the bodies {names}, the skeleton {robot.skeleton.body_names}")
-        self._links = torch.arange(entity.link_start, entity.link_end, device=self.device)
+        names, wanted = tuple(link.name for link in entity.links), robot.skeleton.body_names
+        if names != wanted or self._solver.n_qs != self.model.nq or self._solver.n_dofs != self.model.nv:
+            raise AssertionError(f"Genesis has the bodies {names}, the skeleton {wanted}")
+        self._links = slice(entity.link_start, entity.link_end)
         self._is_ground = torch.zeros(self._solver.n_links, dtype=torch.bool, device=self.device)
         self._is_ground[[link.idx for part in ground for link in part.links]] = True
         self._state_names = [item.name for item in self._solver.data if getattr(item, "kind", None) in _STATE]
@@ -139,7 +138,6 @@ class GenesisSimulator(MujocoFamily):
     def _make_drives(self, robot: Robot) -> None:
         drives = torch.tensor([(d.stiffness, d.effort) for d in robot.dof_drives]).to(self._zeros())
         self._stiffness, self._effort = drives[:, 0].repeat(self.num_envs, 1), drives[:, 1]
-        self._columns = torch.as_tensor(self._layout.dof_qvel, device=self.device)
         self._axes = torch.eye(len(drives)).to(drives)
         """(D, D) from torques of drives to those on the solver's degrees of freedom, x, y, z of a ball's body"""
         for body, dofs in zip(self._layout.ball_bodies, self._layout.ball_dofs, strict=True):
@@ -154,12 +152,12 @@ class GenesisSimulator(MujocoFamily):
         for _ in range(self.substeps):
             away = setpoints - coordinates.dof_positions(self._qpos())
             forces = (self._stiffness * away).clamp(-self._effort, self._effort)
-            solver.control_dofs_force(forces @ self._axes, self._columns)
+            solver.control_dofs_force(forces @ self._axes, _DOFS)
             if self._pushed:
                 solver.clear_external_force()
                 solver.apply_links_external_wrench(self._push, None, self._links, ref=gs.link_ref_frame.link_COM)
             solver.substep(0)
-        self._forces = forces.float()
+        self._forces.copy_(forces)
         if self._pushed:
             solver.clear_external_force()
             self._push.zero_()
@@ -167,7 +165,7 @@ class GenesisSimulator(MujocoFamily):
         self._refresh()
         # Genesis leaves a state as it was where it would come out as NaN, or had no room for contacts, and notes it.
         bounded = [(rows.abs() < _LARGEST).all(-1) for rows in (self._qpos(), self._qvel())]
-        self._unstable = ~(bounded[0] & bounded[1]) | solver.get_error_envs_mask()
+        self._unstable.copy_(~(bounded[0] & bounded[1]) | solver.get_error_envs_mask())
 
     def _qpos(self, ids: Tensor | None = None) -> Tensor:
         return self._solver.get_qpos(None, ids)
@@ -203,7 +201,7 @@ class GenesisSimulator(MujocoFamily):
             case "dof_velocities":
                 return self._coordinates.dof_velocities(self._qvel(ids))
             case "dof_forces":
-                return self._forces[slice(None) if ids is None else ids]
+                return self._forces.clone() if ids is None else self._forces[ids]
             case "contact_forces":
                 if not self.capabilities.contact_forces:
                     raise UnsupportedError("contact forces are off: set SimulationSettings.contact_forces")
@@ -225,7 +223,7 @@ class GenesisSimulator(MujocoFamily):
 
     def unstable(self) -> Tensor:
         """(N,) bool: the last step found numbers that are not finite or larger than any, or too many contacts."""
-        return self._unstable
+        return self._unstable.clone()
 
     # --- writing -----------------------------------------------------------------------------------------------------
 
@@ -279,7 +277,7 @@ class GenesisSimulator(MujocoFamily):
         self._solver.__setstate__(SolverCheckpoint(arrays=arrays, configs={}, kinds=_STATE))
         self._push.copy_(state["push"])
         self._pushed = bool(self._push.any())
-        self._unstable = torch.zeros_like(self._unstable)
+        self._unstable.zero_()
 
     def close(self) -> None:
         """Drop the scene; closing again does nothing."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import mujoco
-import torch
 from torch import Tensor
 
 from proto_envs.simulators.mjcf import JointLayout
@@ -24,7 +23,7 @@ class GenesisParameters(Parameters):
         model: mujoco.MjModel,
         layout: JointLayout,
         solver: Any,  # noqa: ANN401 - Genesis has no types
-        links: Tensor,
+        links: slice,
         stiffness: Tensor,
     ) -> None:
         """Take the parameters of a built scene, none of which is set yet.
@@ -33,12 +32,12 @@ class GenesisParameters(Parameters):
             model: the compiled `physics_spec` that the scene was built of.
             layout: of the robot in it.
             solver: of the scene, with properties of links and degrees of freedom for each environment.
-            links: (B,) the solver's numbers of the robot's bodies; its degrees of freedom are the model's.
+            links: the robot's bodies among the solver's; the degrees of freedom are the model's.
             stiffness: (N, D) N m/rad, live, of the drives, which are not the solver's.
         """
         super().__init__(model, len(stiffness), layout, stiffness)
         self._solver, self._links, self._stiffness = solver, links, stiffness
-        self._columns = torch.as_tensor(layout.dof_qvel, device=stiffness.device)
+        self._columns = slice(layout.dof_qvel[0], layout.dof_qvel[0] + self._dofs)
         # Models, not environments, have these; they are read before anything is set.
         self._own = {
             "mass": solver.get_links_mass(links)[0],
