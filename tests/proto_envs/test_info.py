@@ -15,6 +15,8 @@ def test_json_is_what_a_report_of_a_fault_needs(capsys):
     found = json.loads(capsys.readouterr().out)
     assert found["engines"].keys() == simulators.ENGINES.keys()
     assert found["engines"]["mujoco"] == {"installed": True, "install": None}
+    for engine in found["engines"].values():
+        assert (engine["install"] is None) == engine["installed"], "what is absent can be brought"
     assert found["auto"] in found["engines"]
     assert found["packages"]["mujoco"] == version("mujoco")
     assert found["system"]["cpus_usable"] >= 1 and found["system"]["python"].startswith("3.")

@@ -8,7 +8,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -75,7 +75,7 @@ def collect(*, rendering: bool = True) -> dict[str, Any]:
         "engines": {
             name: {
                 "installed": installed(name),
-                "install": f"pip install '{NEEDS[name][1]}'" if name in NEEDS and not installed(name) else None,
+                "install": None if installed(name) else _install(name, NEEDS),
             }
             for name in ENGINES
         },
@@ -86,9 +86,14 @@ def collect(*, rendering: bool = True) -> dict[str, Any]:
     }
 
 
+def _install(engine: str, needs: Mapping[str, tuple[str, str]]) -> str:
+    """The command that installs an engine, or where it is said how."""
+    return f"pip install '{needs[engine][1]}'" if engine in needs else "see docs/isaac.md"
+
+
 _VARIABLES = (
     *("CUDA_VISIBLE_DEVICES", "MUJOCO_GL", "OMP_NUM_THREADS", "PYOPENGL_PLATFORM", "WARP_CACHE_PATH"),
-    "PROTO_ISAACGYM_PYTHON",
+    *("PROTO_ISAACGYM_PYTHON", "PROTO_ISAACGYM_TIMEOUT"),
 )
 """environment variables that change what is computed, where, or how fast"""
 
