@@ -21,7 +21,7 @@ from proto_envs.simulators.coordinates import Coordinates, read_robot
 from proto_envs.simulators.family import MujocoFamily
 from proto_envs.simulators.mjcf import PROJECTILE, physics_spec
 from proto_envs.simulators.objects import PlacedObjects
-from proto_envs.simulators.warp_graph import CapturedLaunches, device_named, on_device
+from proto_envs.simulators.warp_graph import CapturedLaunches, device_named, on_device, start_warp
 from proto_envs.simulators.warp_parameters import WarpParameters
 from proto_envs.simulators.warp_room import OverflowWatch, room_for
 
@@ -64,9 +64,7 @@ class MujocoWarpSimulator(MujocoFamily):
         self.terrain, self.scenes = settings.terrain.to(self.device), settings.scenes
         self.substeps = settings.substeps
         self._skeleton = robot.skeleton
-        if wp.config.log_level == wp.LOG_INFO:
-            wp.config.log_level = wp.LOG_WARNING  # a line for each of a hundred modules of kernels
-        wp.init()
+        start_warp()
         models = _compiled(robot, settings)
         self.model = models[0]
         self._coordinates = Coordinates(robot, self.model, self.device)

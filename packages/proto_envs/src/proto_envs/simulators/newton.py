@@ -29,7 +29,7 @@ from proto_envs.simulators.newton_coordinates import NewtonCoordinates, NewtonRo
 from proto_envs.simulators.newton_model import limited_balls, read_into
 from proto_envs.simulators.newton_parameters import NewtonFields, NewtonParameters
 from proto_envs.simulators.objects import PlacedObjects
-from proto_envs.simulators.warp_graph import CapturedLaunches, device_named, on_device
+from proto_envs.simulators.warp_graph import CapturedLaunches, device_named, on_device, start_warp
 from proto_envs.simulators.warp_room import OverflowWatch, room_for
 
 __all__ = ["NewtonSimulator"]
@@ -74,9 +74,7 @@ class NewtonSimulator(MujocoFamily):
         self.terrain, self.scenes = settings.terrain.to(self.device), settings.scenes
         self.substeps = settings.substeps
         self._skeleton = robot.skeleton
-        if wp.config.log_level == wp.LOG_INFO:
-            wp.config.log_level = wp.LOG_WARNING  # a line for each of a hundred modules of kernels
-        wp.init()
+        start_warp()
         with on_device(self.device), news_of_compilation("Newton", wp.config.kernel_cache_dir, _PATIENCE):
             models, self._world = _built(robot, num_envs, settings, str(self.device))
             self.model = models[0]

@@ -11,7 +11,7 @@ import warp as wp
 
 from proto_envs.simulators.compilation import news_of_compilation
 
-__all__ = ["CapturedLaunches", "device_named", "on_device"]
+__all__ = ["CapturedLaunches", "device_named", "on_device", "start_warp"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -58,6 +58,13 @@ class CapturedLaunches:
             self._capturable = False
             return None
         return capture.graph
+
+
+def start_warp() -> None:
+    """Start Warp, which by itself says a line for each of a hundred modules of kernels."""
+    if wp.config.log_level == wp.LOG_INFO:
+        wp.config.log_level = wp.LOG_WARNING
+    wp.init()
 
 
 def device_named(name: str) -> torch.device:
