@@ -14,9 +14,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")" || exit 1
 python=${PYTHON:-uv run python}
 
 if [[ -n "${DRY_RUN:-}" ]]; then
-  device=cpu sizes="2 4" few="2" episodes=2 seconds=0.3 steps=3 rounds=1
+  device=cpu sizes="2 4" few="2" episodes=2 seconds=0.3 steps=3 rounds=1 patience=3
 else
-  device=cuda sizes="1024 4096 16384" few="4096" episodes=256 seconds=10 steps=20 rounds=3
+  device=cuda sizes="1024 4096 16384" few="4096" episodes=256 seconds=10 steps=20 rounds=3 patience=1
 fi
 if [[ -n "${WARP_CACHE_PATH:-}" ]]; then
   start=(--warm-only)
@@ -28,7 +28,7 @@ engine=(--backend mujoco_warp --device "$device")
 failed=0
 
 part() { # name, seconds that it may take, command
-  local name=$1 limit=$2 began=$SECONDS
+  local name=$1 limit=$(($2 * patience)) began=$SECONDS
   shift 2
   # shellcheck disable=SC2086 # PYTHON may be several words
   timeout --kill-after=5 "$limit" $python "$@" >"$folder/$name.log" 2>&1

@@ -89,6 +89,7 @@ class Arguments:
 def main(args: Arguments) -> None:
     """Measure and print."""
     rows = []
+    _make(args, 2).close()  # what is loaded or compiled once belongs to no row
     for num_envs in args.num_envs:
         row = measure(num_envs, args)
         rows.append(row)
