@@ -29,6 +29,7 @@ ENGINES = {
     "mujoco_warp": "proto_envs.simulators.mujoco_warp:MujocoWarpSimulator",
     "genesis": "proto_envs.simulators.genesis:GenesisSimulator",
     "newton": "proto_envs.simulators.newton:NewtonSimulator",
+    "isaaclab": "proto_envs.simulators.isaaclab:IsaacLabSimulator",
     "isaacgym": "proto_envs.simulators.isaacgym:IsaacGymSimulator",
 }
 NEEDS = {
@@ -79,4 +80,6 @@ def installed(engine: str) -> bool:
     """The module that an engine needs is found, or the interpreter that has it; nothing is imported."""
     if engine == "isaacgym":
         return shutil.which(os.environ.get("PROTO_ISAACGYM_PYTHON", "")) is not None
+    if engine == "isaaclab":
+        return find_spec("isaaclab") is not None
     return engine not in NEEDS or find_spec(NEEDS[engine][0]) is not None
