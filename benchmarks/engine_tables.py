@@ -144,8 +144,9 @@ def transfer_table(rows: list[dict[str, Any]]) -> str:
                 f"{row['mpjpe_root_relative_mm']:.1f} mm{_ratio(row, home, 'mpjpe_root_relative_mm')}",
             ]
         )
-    left = [name for name in _engines() if name not in {row["engine"] for row in rows}]
-    table += [["all", f"`{name}`", "", *["not run"] * 4] for name in left]
+    for policy in dict.fromkeys(row["policy"] for row in rows):
+        run = {row["engine"] for row in rows if row["policy"] == policy}
+        table += [[f"`{policy}`", f"`{name}`", "", *["not run"] * 4] for name in _engines() if name not in run]
     return _markdown(["policy", "engine", "episodes", "success", "strict", "MPJPE", "root-relative"], table)
 
 

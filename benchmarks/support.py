@@ -19,7 +19,7 @@ import tyro
 from engine_tables import RESULTS, merge_row, provenance
 
 from proto_envs.robots import Robot, get_robot
-from proto_envs.simulators import ENGINES, SimulationSettings, Simulator, installed, make_simulator
+from proto_envs.simulators import ENGINES, SimulationSettings, Simulator, UnsupportedError, installed, make_simulator
 from proto_envs.testing import engine_outcomes
 from proto_envs.testing.allowances import ALLOWANCES
 
@@ -59,6 +59,11 @@ def run(engine: str, robot: str, args: Arguments) -> int:
         return simulator
 
     print(f"{engine}, {robot}", flush=True)
+    try:
+        make(get_robot(robot), 1, SimulationSettings()).close()
+    except UnsupportedError as error:  # such as an engine of hinges alone: no row
+        print(f"  not offered: {error}", flush=True)
+        return 0
     outcomes, start = [], time.perf_counter()
     allowances = ALLOWANCES.get(engine, {})
     for outcome in engine_outcomes(make, get_robot(robot), checks=args.checks or None, allowances=allowances):
