@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 
-from poselib.kinematics import forward_kinematics
 from poselib.rotations import matrix_from_quat, quat_apply, quat_from_exp_map
 from proto_envs.context import ResetState
 from proto_envs.robots import Robot, get_robot
@@ -22,6 +21,7 @@ from proto_envs.simulators import SimulationSettings, UnsupportedError
 from proto_envs.simulators import make_simulator as start_engine
 from proto_envs.terrain import Terrain
 from proto_envs.testing import ENGINE_CHECKS, check_engine
+from proto_envs.testing.states import mixed_states
 
 pytestmark = [
     pytest.mark.engine,
@@ -44,34 +44,6 @@ def make_genesis() -> Iterator[Callable[..., Any]]:
     yield make
     for simulator in made:
         simulator.close()
-
-
-@pytest.fixture
-def mixed(drawn: Callable[..., torch.Tensor]) -> Callable[[Robot, int], ResetState]:
-    """`mixed(robot, num_envs)`: robots that stand, fall, and lie on their backs, in turn; none begins in the ground."""
-
-    def state(robot: Robot, num_envs: int) -> ResetState:
-        skeleton, kind = robot.skeleton, torch.arange(num_envs) % 3
-        falls = (kind == 1).float().unsqueeze(-1)
-        size = torch.tensor([0.05, 0.3, 0.2])[kind].unsqueeze(-1)
-        low, high = (0.8 * skeleton.dof_limits).unbind(-1)
-        joints = (robot.default_dofs + size * drawn(0, num_envs, skeleton.num_dofs)).clamp(low, high)
-        lying = torch.tensor([0.0, -(0.5**0.5), 0.0, 0.5**0.5]).expand(num_envs, 4)
-        upright = quat_from_exp_map(falls * 0.3 * drawn(1, num_envs, 3))
-        local = skeleton.local_rotations_from_dofs(joints, torch.where((kind == 2).unsqueeze(-1), lying, upright))
-        root = torch.zeros(num_envs, 3)
-        lowest = robot.collision_points.lowest(*forward_kinematics(skeleton, root, local))
-        root[:, 2] = torch.tensor([0.005, 0.3, 0.01])[kind] - lowest.view(num_envs, -1).amin(-1)
-        return ResetState(
-            root_position=root,
-            local_rotations=local,
-            dof_positions=skeleton.dofs_from_local_rotations(local),
-            root_velocity=falls * drawn(2, num_envs, 3),
-            root_angular_velocity=falls * drawn(3, num_envs, 3),
-            dof_velocities=falls * drawn(4, num_envs, skeleton.num_dofs),
-        )
-
-    return state
 
 
 def run(simulator: Any, robot: Robot, steps: int, first: int = 0) -> None:
@@ -105,13 +77,13 @@ def test_it_passes_every_check_of_engines(name: str, checks: list[str]):
 
 
 @pytest.mark.parametrize("name", ["AMP", "SMPL", "G1", "H1"])
-def test_it_moves_as_mujoco_does(name: str, make_genesis: Any, make_simulator: Any, mixed: Any):
+def test_it_moves_as_mujoco_does(name: str, make_genesis: Any, make_simulator: Any):
     """Until something lies on the ground to rounding; then as near as two ways to find contacts allow."""
     robot = get_robot(name)
     settings = {"control_hz": robot.control_hz, "substeps": robot.substeps, "contact_forces": True}
     ours, theirs = make_genesis(robot, 6, **settings), make_simulator(robot, 6, **settings)
     for simulator in (ours, theirs):
-        simulator.set_state(torch.arange(6), mixed(robot, 6))
+        simulator.set_state(torch.arange(6), mixed_states(robot, 6))
         run(simulator, robot, 2)
     a, b = ours.robot(), theirs.robot()
     stands = [0, 3]
@@ -125,7 +97,7 @@ def test_it_moves_as_mujoco_does(name: str, make_genesis: Any, make_simulator: A
     assert not ours.unstable().any()
 
 
-def test_balls_may_have_any_axes(amp: Robot, make_genesis: Any, make_simulator: Any, mixed: Any):
+def test_balls_may_have_any_axes(amp: Robot, make_genesis: Any, make_simulator: Any):
     spec = amp.spec()
     turn = matrix_from_quat(quat_from_exp_map(torch.tensor([0.4, -0.7, 0.5]))).numpy()
     for joint in spec.body("right_thigh").joints:
@@ -133,7 +105,7 @@ def test_balls_may_have_any_axes(amp: Robot, make_genesis: Any, make_simulator: 
     robot = replace(amp, own_model=spec)
     ours, theirs = make_genesis(robot, 3, gravity=0.0), make_simulator(robot, 3, gravity=0.0)
     for simulator in (ours, theirs):
-        simulator.set_state(torch.arange(3), mixed(robot, 3))
+        simulator.set_state(torch.arange(3), mixed_states(robot, 3))
         run(simulator, robot, 1)
     assert distance(ours, theirs).median() < 1e-6
     torch.testing.assert_close(ours.robot().dof_forces, theirs.robot().dof_forces, atol=1e-2, rtol=1e-3)
@@ -197,9 +169,9 @@ def test_bodies_that_touch_each_other_feel_no_ground(amp: Robot, make_genesis: A
     assert (positions[0] - positions[1]).abs().max() > 0.01, "nothing has touched, so this checks nothing"
 
 
-def test_a_state_of_another_size_is_refused_and_changes_nothing(amp: Robot, make_genesis: Any, mixed: Any):
+def test_a_state_of_another_size_is_refused_and_changes_nothing(amp: Robot, make_genesis: Any):
     simulator = make_genesis(amp, 2)
-    simulator.set_state(torch.arange(2), mixed(amp, 2))
+    simulator.set_state(torch.arange(2), mixed_states(amp, 2))
     run(simulator, amp, 2)
     before = simulator.state_dict()
     with pytest.raises(ValueError, match=r"simulation state 'genesis\..*': want shape \(.*\), got \(.*\)"):
@@ -258,10 +230,10 @@ def test_meshes_go_along(amp: Robot, make_genesis: Any, make_simulator: Any):
     torch.testing.assert_close(meshes, theirs, atol=0.01, rtol=0)
 
 
-def test_nothing_waits_for_the_device(amp: Robot, make_genesis: Any, mixed: Any, count_waits: Any):
+def test_nothing_waits_for_the_device(amp: Robot, make_genesis: Any, count_waits: Any):
     """Of what our side of the engine does; what Genesis' kernels do on CUDA, this does not see."""
     simulator = make_genesis(amp, 4, contact_forces=True)
-    state, some = mixed(amp, 4), torch.tensor([0, 2])
+    state, some = mixed_states(amp, 4), torch.tensor([0, 2])
     few = ResetState(**{name: field[some] for name, field in vars(state).items()})
     simulator.set_state(torch.arange(4), state)
     with count_waits() as found:

@@ -13,13 +13,12 @@ import pytest
 import torch
 import trimesh
 
-from poselib.kinematics import forward_kinematics
-from poselib.rotations import quat_from_exp_map
 from proto_envs.context import ResetState
 from proto_envs.robots import Robot, get_robot
 from proto_envs.scenes import Box, Mesh, Scene, SceneObject, SceneSet, Sphere
 from proto_envs.simulators import SimulationSettings
 from proto_envs.testing import check_engine
+from proto_envs.testing.states import mixed_states
 
 pytestmark = [
     pytest.mark.engine,
@@ -46,34 +45,6 @@ def make_newton() -> Iterator[Callable[..., Any]]:
         simulator.close()
 
 
-@pytest.fixture
-def mixed(drawn: Callable[..., torch.Tensor]) -> Callable[[Robot, int], ResetState]:
-    """`mixed(robot, num_envs)`: robots that stand, that fall, and that lie on their backs, in turn."""
-
-    def state(robot: Robot, num_envs: int) -> ResetState:
-        skeleton, kind = robot.skeleton, torch.arange(num_envs) % 3
-        falls = (kind == 1).float().unsqueeze(-1)
-        size = torch.tensor([0.05, 0.3, 0.2])[kind].unsqueeze(-1)
-        low, high = (0.8 * skeleton.dof_limits).unbind(-1)
-        joints = (robot.default_dofs + size * drawn(0, num_envs, skeleton.num_dofs)).clamp(low, high)
-        lying = torch.tensor([0.0, -(0.5**0.5), 0.0, 0.5**0.5]).expand(num_envs, 4)
-        upright = quat_from_exp_map(falls * 0.3 * drawn(1, num_envs, 3))
-        local = skeleton.local_rotations_from_dofs(joints, torch.where((kind == 2).unsqueeze(-1), lying, upright))
-        root = torch.zeros(num_envs, 3)
-        lowest = robot.collision_points.lowest(*forward_kinematics(skeleton, root, local))
-        root[:, 2] = torch.tensor([0.005, 0.2, 0.01])[kind] - lowest.view(num_envs, -1).amin(-1)
-        return ResetState(
-            root_position=root,
-            local_rotations=local,
-            dof_positions=skeleton.dofs_from_local_rotations(local),
-            root_velocity=falls * 0.5 * drawn(2, num_envs, 3),
-            root_angular_velocity=falls * 0.5 * drawn(3, num_envs, 3),
-            dof_velocities=falls * 0.5 * drawn(4, num_envs, skeleton.num_dofs),
-        )
-
-    return state
-
-
 def apart(ours: Any, theirs: Any, state: ResetState, targets: torch.Tensor, steps: int) -> np.ndarray:
     """(N, nq) distances of the coordinates of two engines after some steps from a state."""
     ids = torch.arange(ours.num_envs)
@@ -92,9 +63,9 @@ def test_it_passes_every_check_of_engines(name: str):
 
 
 @pytest.mark.parametrize("name", ["AMP", "SMPL", "SMPLX", "SwordShield", "H1", "H1Hands", "G1"])
-def test_it_does_what_mujoco_does(name: str, make_newton: Any, make_simulator: Any, mixed: Any):
+def test_it_does_what_mujoco_does(name: str, make_newton: Any, make_simulator: Any):
     robot = get_robot(name)
-    state = mixed(robot, 3)
+    state = mixed_states(robot, 3)
     ours, theirs = make_newton(robot, 3, contact_forces=True), make_simulator(robot, 3, contact_forces=True)
     distances = apart(ours, theirs, state, robot.default_dofs.expand(3, -1), 15)
     assert np.median(distances) < 1e-6
@@ -118,9 +89,7 @@ def test_limits_of_ball_joints_hold(amp: Robot, make_newton: Any, make_simulator
     assert apart(free, simulators[1], state, targets, 20).max() > 0.05
 
 
-def test_each_environment_has_its_own_scene(
-    amp: Robot, make_newton: Any, make_simulator: Any, mixed: Any, tmp_path: Path
-):
+def test_each_environment_has_its_own_scene(amp: Robot, make_newton: Any, make_simulator: Any, tmp_path: Path):
     """Boxes, a ball and a mesh, held and loose; what another scene has meets nothing here."""
     trimesh.creation.cylinder(radius=0.3, height=0.4).export(tmp_path / "drum.obj")
     drum = SceneObject(
@@ -131,7 +100,7 @@ def test_each_environment_has_its_own_scene(
     scenes = SceneSet((Scene(name="sport", objects=(drum,)), Scene(name="park", objects=(bench, ball))), "sequential")
     given = {"scenes": scenes.batch(4), "object_forces": True, "contact_forces": True}
     ours, theirs = make_newton(amp, 4, **given), make_simulator(amp, 4, **given)
-    state = mixed(amp, 4)
+    state = mixed_states(amp, 4)
     state.root_position[:, 2] += 0.4  # above the bench
     apart(ours, theirs, state, amp.default_dofs.expand(4, -1), 20)
     a, b = ours.objects(), theirs.objects()
@@ -143,9 +112,9 @@ def test_each_environment_has_its_own_scene(
     assert (b.robot_forces != 0.0).any(), "no robot touches an object, so this checks less than it says"
 
 
-def test_nothing_waits_for_the_device(amp: Robot, make_newton: Any, mixed: Any, count_waits: Any):
+def test_nothing_waits_for_the_device(amp: Robot, make_newton: Any, count_waits: Any):
     simulator = make_newton(amp, 3, contact_forces=True)
-    state, ids, some = mixed(amp, 3), torch.arange(3), torch.tensor([0, 2])
+    state, ids, some = mixed_states(amp, 3), torch.arange(3), torch.tensor([0, 2])
     few = ResetState(**{name: field[some] for name, field in vars(state).items()})
     simulator.set_state(ids, state)
     for _ in range(3):  # compiled, captured
@@ -164,8 +133,8 @@ def test_nothing_waits_for_the_device(amp: Robot, make_newton: Any, mixed: Any, 
     assert not found
 
 
-def test_too_many_contacts_are_told_once(amp: Robot, make_newton: Any, mixed: Any, caplog: Any):
-    state, targets = mixed(amp, 3), amp.default_dofs.expand(3, -1)
+def test_too_many_contacts_are_told_once(amp: Robot, make_newton: Any, caplog: Any):
+    state, targets = mixed_states(amp, 3), amp.default_dofs.expand(3, -1)
     for room, times in ((1, 1), (0, 0)):
         simulator = make_newton(amp, 3, max_contacts=room)
         simulator.set_state(torch.arange(3), state)

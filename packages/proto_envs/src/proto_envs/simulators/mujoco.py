@@ -1,4 +1,4 @@
-"""MuJoCo on all CPU cores, through its own batch interface (`mujoco.batch`, MuJoCo >= 3.17)."""
+"""MuJoCo on all CPU cores, through its own batch interface (`mujoco.batch`)."""
 
 from __future__ import annotations
 

@@ -22,8 +22,10 @@ _GROUND_CONTACTS = {
     mujoco.mjtGeom.mjGEOM_CAPSULE: 2,
 }
 """most contacts of a geom with level ground; others have 4"""
-_MOST_OF_A_ROBOT = 40
-"""contacts that a robot has at once; lying ones were seen to have 15 (SMPLX)"""
+_USUAL = 40
+"""contacts of a robot, on average over many; lying ones were seen to have 15 (SMPLX)"""
+_SHARE = 2 / 3
+"""of a robot's contacts that it has at once; of SMPLX flailing on its back more than a third were seen"""
 _FEWEST = 32
 """contacts that there is room for in any case; the search for them needs it too"""
 _ROWS_PER_CONTACT = 4
@@ -75,13 +77,19 @@ def room_for(model: mujoco.MjModel, robot: slice, settings: SimulationSettings) 
         robot: its bodies.
         settings: which may say how many contacts.
     """
-    contacts = settings.max_contacts
-    if not contacts:
-        most = np.array([_GROUND_CONTACTS.get(kind, 4) for kind in model.geom_type]) * (model.geom_contype > 0)
+    average = worst = settings.max_contacts
+    if not average:
+        most = np.array([_GROUND_CONTACTS.get(mujoco.mjtGeom(kind), 4) for kind in model.geom_type])
+        most *= model.geom_contype > 0
         bodies = model.geom_bodyid
         of_robot = (bodies >= robot.start) & (bodies < robot.stop)
         of_objects = ((model.body_mocapid >= 0) | (model.body_dofnum > 0))[bodies] & ~of_robot
+        average = min(int(most[of_robot].sum()), _USUAL)
+        worst = max(average, round(_SHARE * int(most[of_robot].sum())))
         # A thing may stand on one side and carry something on the other; uneven ground touches twice as often.
-        contacts = min(int(most[of_robot].sum()), _MOST_OF_A_ROBOT) + 2 * int(most[of_objects].sum())
-        contacts *= (1 if settings.terrain.is_flat else 2) + settings.self_collision
-    return max(contacts, _FEWEST), _ROWS_PER_CONTACT * contacts + int(model.jnt_limited.sum())
+        beside, times = (
+            2 * int(most[of_objects].sum()),
+            (1 if settings.terrain.is_flat else 2) + settings.self_collision,
+        )
+        average, worst = times * (average + beside), times * (worst + beside)
+    return max(average, _FEWEST), _ROWS_PER_CONTACT * worst + int(model.jnt_limited.sum())
