@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
+from functools import partial
 from typing import Any
 
 import gymnasium
@@ -17,7 +18,8 @@ from motionlib import BodyState, MotionLib
 from poselib.rotations import quat_normalize
 from proto_envs.context import Context, ResetState, RobotState
 from proto_envs.robots import Robot, get_robot
-from proto_envs.simulators import SimulationSettings
+from proto_envs.simulators import SimulationSettings, Simulator
+from proto_envs.simulators import make_simulator as start_engine
 from proto_envs.simulators.mujoco import MujocoSimulator
 from proto_envs.terrain import Terrain
 
@@ -76,18 +78,24 @@ def roll(noisy: Callable[[Any, int], Tensor]) -> Callable[..., list[Any]]:
 
 
 @pytest.fixture
-def make_simulator() -> Iterator[Callable[..., MujocoSimulator]]:
-    """`make_simulator(robot, num_envs, **settings)`."""
+def make_engine() -> Iterator[Callable[..., Any]]:
+    """`make_engine(name, robot, num_envs, **settings)`, on the CPU."""
     made = []
 
-    def make(robot: Robot, num_envs: int, **settings: Any) -> MujocoSimulator:
-        simulator = MujocoSimulator(robot, num_envs, SimulationSettings(**{"threads": 1, **settings}))
-        made.append(simulator)
-        return simulator
+    def make(name: str, robot: Robot, num_envs: int, **settings: Any) -> Simulator:
+        given = {"threads": 1, "device": "cpu", **settings}
+        made.append(start_engine(name, robot, num_envs, SimulationSettings(**given)))
+        return made[-1]
 
     yield make
     for simulator in made:
         simulator.close()
+
+
+@pytest.fixture
+def make_simulator(make_engine: Callable[..., Any]) -> Callable[..., MujocoSimulator]:
+    """`make_simulator(robot, num_envs, **settings)`: MuJoCo."""
+    return partial(make_engine, "mujoco")
 
 
 @pytest.fixture

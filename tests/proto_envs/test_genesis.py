@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -30,20 +31,9 @@ pytestmark = [
 
 
 @pytest.fixture
-def make_genesis() -> Iterator[Callable[..., Any]]:
+def make_genesis(make_engine: Callable[..., Any]) -> Callable[..., Any]:
     """`make_genesis(robot, num_envs, **settings)`."""
-    from proto_envs.simulators.genesis import GenesisSimulator
-
-    made = []
-
-    def make(robot: Robot, num_envs: int, **settings: Any) -> Any:
-        simulator = GenesisSimulator(robot, num_envs, SimulationSettings(**{"device": "cpu", **settings}))
-        made.append(simulator)
-        return simulator
-
-    yield make
-    for simulator in made:
-        simulator.close()
+    return partial(make_engine, "genesis")
 
 
 def run(simulator: Any, robot: Robot, steps: int, first: int = 0) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -12,7 +13,6 @@ import torch
 
 from proto_envs.context import ResetState
 from proto_envs.robots import Robot, get_robot
-from proto_envs.simulators import SimulationSettings
 from proto_envs.terrain import Terrain
 from proto_envs.testing import check_engine
 
@@ -23,20 +23,9 @@ pytestmark = [
 
 
 @pytest.fixture
-def make_warp() -> Iterator[Callable[..., Any]]:
+def make_warp(make_engine: Callable[..., Any]) -> Callable[..., Any]:
     """`make_warp(robot, num_envs, **settings)`."""
-    from proto_envs.simulators.mujoco_warp import MujocoWarpSimulator
-
-    made = []
-
-    def make(robot: Robot, num_envs: int, **settings: Any) -> Any:
-        simulator = MujocoWarpSimulator(robot, num_envs, SimulationSettings(**{"device": "cpu", **settings}))
-        made.append(simulator)
-        return simulator
-
-    yield make
-    for simulator in made:
-        simulator.close()
+    return partial(make_engine, "mujoco_warp")
 
 
 @pytest.fixture

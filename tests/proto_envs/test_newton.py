@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,6 @@ import trimesh
 from proto_envs.context import ResetState
 from proto_envs.robots import Robot, get_robot
 from proto_envs.scenes import Box, Mesh, Scene, SceneObject, SceneSet, Sphere
-from proto_envs.simulators import SimulationSettings
 from proto_envs.testing import check_engine
 from proto_envs.testing.states import mixed_states
 
@@ -29,20 +29,9 @@ pytestmark = [
 
 
 @pytest.fixture
-def make_newton() -> Iterator[Callable[..., Any]]:
+def make_newton(make_engine: Callable[..., Any]) -> Callable[..., Any]:
     """`make_newton(robot, num_envs, **settings)`."""
-    from proto_envs.simulators.newton import NewtonSimulator
-
-    made = []
-
-    def make(robot: Robot, num_envs: int, **settings: Any) -> Any:
-        simulator = NewtonSimulator(robot, num_envs, SimulationSettings(**{"device": "cpu", **settings}))
-        made.append(simulator)
-        return simulator
-
-    yield make
-    for simulator in made:
-        simulator.close()
+    return partial(make_engine, "newton")
 
 
 def apart(ours: Any, theirs: Any, state: ResetState, targets: torch.Tensor, steps: int) -> np.ndarray:

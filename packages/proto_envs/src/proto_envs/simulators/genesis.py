@@ -148,9 +148,9 @@ class GenesisSimulator(MujocoFamily):
     def step(self, targets: Tensor) -> None:
         """Simulate one control step towards joint targets (N, D) rad."""
         solver, coordinates = self._solver, self._coordinates
-        setpoints = coordinates.setpoints(targets, self._qpos())
+        setpoints = coordinates.setpoints(targets, self._positions())
         for _ in range(self.substeps):
-            away = setpoints - coordinates.dof_positions(self._qpos())
+            away = setpoints - coordinates.dof_positions(self._positions())
             forces = (self._stiffness * away).clamp(-self._effort, self._effort)
             solver.control_dofs_force(forces @ self._axes, _DOFS)
             if self._pushed:
@@ -164,13 +164,13 @@ class GenesisSimulator(MujocoFamily):
             self._pushed = False
         self._refresh()
         # Genesis leaves a state as it was where it would come out as NaN, or had no room for contacts, and notes it.
-        bounded = [(rows.abs() < _LARGEST).all(-1) for rows in (self._qpos(), self._qvel())]
+        bounded = [(rows.abs() < _LARGEST).all(-1) for rows in (self._positions(), self._velocities())]
         self._unstable.copy_(~(bounded[0] & bounded[1]) | solver.get_error_envs_mask())
 
-    def _qpos(self, ids: Tensor | None = None) -> Tensor:
+    def _positions(self, ids: Tensor | None = None) -> Tensor:
         return self._solver.get_qpos(None, ids)
 
-    def _qvel(self, ids: Tensor | None = None) -> Tensor:
+    def _velocities(self, ids: Tensor | None = None) -> Tensor:
         return self._solver.get_dofs_velocity(None, ids)
 
     def _refresh(self) -> None:
@@ -194,21 +194,6 @@ class GenesisSimulator(MujocoFamily):
             read,
         )
 
-    def _joint_level(self, name: str, ids: Tensor | None) -> Tensor:
-        match name:
-            case "dof_positions":
-                return self._coordinates.dof_positions(self._qpos(ids))
-            case "dof_velocities":
-                return self._coordinates.dof_velocities(self._qvel(ids))
-            case "dof_forces":
-                return self._forces.clone() if ids is None else self._forces[ids]
-            case "contact_forces":
-                if not self.capabilities.contact_forces:
-                    raise UnsupportedError("contact forces are off: set SimulationSettings.contact_forces")
-                forces = self._ground_forces()
-                return forces if ids is None else forces[ids]
-        raise AttributeError(f"RobotState has no field {name!r}")
-
     def _ground_forces(self) -> Tensor:
         """(N, B, 3) N, of the ground on each body."""
         contacts = self._solver.collider.get_contacts(is_padded=True)
@@ -229,7 +214,7 @@ class GenesisSimulator(MujocoFamily):
 
     def set_state(self, ids: Tensor, state: ResetState) -> None:
         """Put robots into a state; all others stay as they are, bit for bit."""
-        qpos, qvel = self._qpos(ids), torch.zeros_like(self._qvel(ids))
+        qpos, qvel = self._positions(ids), torch.zeros_like(self._velocities(ids))
         self._coordinates.write(state, qpos, qvel)
         self._solver.collider.reset(ids, cache_only=False)
         self._solver.set_qpos(qpos, None, ids, skip_forward=True)
@@ -241,9 +226,9 @@ class GenesisSimulator(MujocoFamily):
 
     def add_velocity(self, linear: Tensor, angular: Tensor) -> None:
         """Change the velocity of whole robots by (N, 3) m/s and rad/s, world; their joints keep theirs."""
-        qvel = self._qvel()
+        qvel = self._velocities()
         qvel[:, :3] += linear
-        qvel[:, 3:6] += quat_apply_inverse(xyzw_from_wxyz(self._qpos()[:, 3:7]), angular.to(qvel.dtype))
+        qvel[:, 3:6] += quat_apply_inverse(xyzw_from_wxyz(self._positions()[:, 3:7]), angular.to(qvel.dtype))
         self._solver.set_dofs_velocity(qvel)
 
     def apply_force(self, body: int, force: Tensor) -> None:
@@ -255,14 +240,13 @@ class GenesisSimulator(MujocoFamily):
 
     def render_state(self, index: int) -> np.ndarray:
         """The generalised positions qpos (nq,) of one environment."""
-        return self._qpos()[index].double().cpu().numpy()
+        return self._positions()[index].double().cpu().numpy()
 
     def state_dict(self) -> dict[str, Tensor]:
         """All arrays of Genesis that physics goes on from, pushes that wait, and the parameters that were set."""
         arrays = self._solver.__getstate__().arrays
-        parameters = {f"parameter.{name}": value for name, value in self._parameters.state_dict().items()}
         state = {f"genesis.{name}": torch.as_tensor(arrays[name]) for name in self._state_names}
-        return {**state, **parameters, "push": self._push.clone()}
+        return {**state, **self._parameters.state_dict(), "push": self._push.clone()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Restore `state_dict`; derived quantities are computed anew from it."""
@@ -271,8 +255,7 @@ class GenesisSimulator(MujocoFamily):
             if name in state and not name.startswith("parameter.") and state[name].shape != tensor.shape:
                 want, got = tuple(tensor.shape), tuple(state[name].shape)
                 raise ValueError(f"simulation state {name!r}: want shape {want}, got {got}")
-        prefix = "parameter."
-        self._parameters.load_state_dict({k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)})
+        self._parameters.load_state_dict(state)
         arrays = {name: state[f"genesis.{name}"] for name in self._state_names}
         self._solver.__setstate__(SolverCheckpoint(arrays=arrays, configs={}, kinds=_STATE))
         self._push.copy_(state["push"])

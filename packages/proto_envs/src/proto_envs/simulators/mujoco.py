@@ -16,7 +16,7 @@ from torch import Tensor
 from poselib.rotations import quat_apply_inverse, xyzw_from_wxyz
 from proto_envs.context import ResetState, RobotState
 from proto_envs.robots import Robot
-from proto_envs.simulators.base import Capabilities, SimulationSettings, UnsupportedError
+from proto_envs.simulators.base import Capabilities, SimulationSettings
 from proto_envs.simulators.coordinates import Coordinates
 from proto_envs.simulators.family import MujocoFamily
 from proto_envs.simulators.mjcf import PROJECTILE, physics_spec
@@ -163,20 +163,8 @@ class MujocoSimulator(MujocoFamily):
         rows = slice(None) if ids is None else ids
         return RobotState(*self._coordinates.bodies(self._qpos[rows], self._qvel[rows]), read)
 
-    def _joint_level(self, name: str, ids: Tensor | None) -> Tensor:
-        select = slice(None) if ids is None else ids
-        match name:
-            case "dof_positions":
-                return self._coordinates.dof_positions(self._qpos[select])
-            case "dof_velocities":
-                return self._coordinates.dof_velocities(self._qvel[select])
-            case "dof_forces":
-                return self._forces[select]
-            case "contact_forces":
-                if not self.capabilities.contact_forces:
-                    raise UnsupportedError("contact forces are off: set SimulationSettings.contact_forces")
-                return self._contacts[select]
-        raise AttributeError(f"RobotState has no field {name!r}")
+    def _ground_forces(self) -> Tensor:
+        return self._contacts.clone()
 
     def unstable(self) -> Tensor:
         """(N,) bool: the last step raised a MuJoCo warning, such as a diverged state."""
@@ -220,16 +208,18 @@ class MujocoSimulator(MujocoFamily):
 
     def state_dict(self) -> dict[str, Tensor]:
         """MuJoCo's integration state of every environment and the parameters that were set; no more is needed."""
-        parameters = {f"parameter.{name}": value for name, value in self._parameters.state_dict().items()}
-        return {"state": torch.from_numpy(self.batch.state.copy()), **parameters, **self._objects.state_dict()}
+        return {
+            "state": torch.from_numpy(self.batch.state.copy()),
+            **self._parameters.state_dict(),
+            **self._objects.state_dict(),
+        }
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Restore `state_dict`."""
         rows = state["state"]
         if tuple(rows.shape) != self.batch.state.shape:
             raise ValueError(f"simulation state: want shape {self.batch.state.shape}, got {tuple(rows.shape)}")
-        prefix = "parameter."
-        self._parameters.load_state_dict({k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)})
+        self._parameters.load_state_dict(state)
         self.batch.state[:] = rows.numpy()
         self._objects.load_state_dict(state)
         self._seen_warnings = self._count_warnings()

@@ -231,20 +231,8 @@ class MujocoWarpSimulator(MujocoFamily):
 
         return read_robot(rows(self._xpos), rows(self._xquat), rows(self._cvel), rows(self._com), read)
 
-    def _joint_level(self, name: str, ids: Tensor | None) -> Tensor:
-        select = slice(None) if ids is None else ids
-        match name:
-            case "dof_positions":
-                return self._coordinates.dof_positions(self._qpos[select])
-            case "dof_velocities":
-                return self._coordinates.dof_velocities(self._qvel[select])
-            case "dof_forces":
-                return self._forces[select].clone()
-            case "contact_forces":
-                if not self.capabilities.contact_forces:
-                    raise UnsupportedError("contact forces are off: set SimulationSettings.contact_forces")
-                return -self._sensed()[select, 0]
-        raise AttributeError(f"RobotState has no field {name!r}")
+    def _ground_forces(self) -> Tensor:
+        return -self._sensed()[:, 0]
 
     def unstable(self) -> Tensor:
         """(N,) bool: the last step left numbers that are not finite, or larger than any that physics has."""
@@ -288,8 +276,7 @@ class MujocoWarpSimulator(MujocoFamily):
     def state_dict(self) -> dict[str, Tensor]:
         """All that physics goes on from, and the parameters that were set."""
         state = {name: wp.to_torch(getattr(self._data, name)).clone() for name in _STATE}
-        parameters = {f"parameter.{name}": value for name, value in self._parameters.state_dict().items()}
-        return {**state, **parameters, **self._objects.state_dict()}
+        return {**state, **self._parameters.state_dict(), **self._objects.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Restore `state_dict`; derived quantities are computed anew from it."""
@@ -298,8 +285,7 @@ class MujocoWarpSimulator(MujocoFamily):
             if state[name].shape != field.shape:
                 want, got = tuple(field.shape), tuple(state[name].shape)
                 raise ValueError(f"simulation state {name!r}: want shape {want}, got {got}")
-        prefix = "parameter."
-        self._parameters.load_state_dict({k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)})
+        self._parameters.load_state_dict(state)
         for name, field in live.items():
             field.copy_(state[name])
         self._objects.load_state_dict(state)

@@ -19,7 +19,7 @@ from torch import Tensor
 from poselib.rotations import quat_apply, quat_apply_inverse, xyzw_from_wxyz
 from proto_envs.context import ObjectState, ResetState, RobotState
 from proto_envs.robots import Robot
-from proto_envs.simulators.base import Capabilities, SimulationSettings, UnsupportedError
+from proto_envs.simulators.base import Capabilities, SimulationSettings
 from proto_envs.simulators.compilation import news_of_compilation
 from proto_envs.simulators.coordinates import Coordinates
 from proto_envs.simulators.family import MujocoFamily
@@ -127,7 +127,7 @@ class NewtonSimulator(MujocoFamily):
         self._joint_q, self._joint_qd = rows(state.joint_q), rows(state.joint_qd)
         self._push = rows(state.body_f)
         bodies = slice(0, self._skeleton.num_bodies)
-        self._poses, self._velocities = rows(state.body_q)[:, bodies], rows(state.body_qd)[:, bodies]
+        self._body_poses, self._body_velocities = rows(state.body_q)[:, bodies], rows(state.body_qd)[:, bodies]
         self._centers = rows(self._world.body_com)
         both = NewtonRows(self._qpos, self._qvel, self._joint_q, self._joint_qd, self._centers)
         self._newton_coordinates = NewtonCoordinates(self.model, both)
@@ -186,7 +186,7 @@ class NewtonSimulator(MujocoFamily):
             (wp.to_torch(self._world.shape_world), parts),
             (self.num_envs, bodies, objects),
         )
-        self._ground_forces = torch.zeros(self.num_envs, self._skeleton.num_bodies, 3, device=self.device)
+        self._contacts_with_ground = torch.zeros(self.num_envs, self._skeleton.num_bodies, 3, device=self.device)
 
     def _fields(self) -> NewtonFields:
         world, rows = self._world, self._rows
@@ -225,7 +225,7 @@ class NewtonSimulator(MujocoFamily):
             self._pushed = False
         if self._contact_forces is not None:
             forces = self._contact_forces.sums()
-            self._ground_forces = forces[:, 0]
+            self._contacts_with_ground = forces[:, 0]
             if self._objects.forces.numel():
                 self._objects.forces.copy_(-forces[:, 1:])
         # NaN is no smaller than anything.
@@ -264,27 +264,15 @@ class NewtonSimulator(MujocoFamily):
         def rows(field: Tensor) -> Tensor:
             return field.clone() if ids is None else field[ids]
 
-        poses, velocities = rows(self._poses), rows(self._velocities)
+        poses, velocities = rows(self._body_poses), rows(self._body_velocities)
         rotations, angular = poses[..., 3:], velocities[..., 3:]
         # Newton's velocities are those of centres of mass.
         arms = quat_apply(rotations, rows(self._centers[:, : self._skeleton.num_bodies]))
         linear = velocities[..., :3] - torch.linalg.cross(angular, arms, dim=-1)
         return RobotState(poses[..., :3], rotations, linear, angular, read)
 
-    def _joint_level(self, name: str, ids: Tensor | None) -> Tensor:
-        select = slice(None) if ids is None else ids
-        match name:
-            case "dof_positions":
-                return self._coordinates.dof_positions(self._qpos[select])
-            case "dof_velocities":
-                return self._coordinates.dof_velocities(self._qvel[select])
-            case "dof_forces":
-                return self._forces[select].clone()
-            case "contact_forces":
-                if not self.capabilities.contact_forces:
-                    raise UnsupportedError("contact forces are off: set SimulationSettings.contact_forces")
-                return self._ground_forces[select].clone()
-        raise AttributeError(f"RobotState has no field {name!r}")
+    def _ground_forces(self) -> Tensor:
+        return self._contacts_with_ground.clone()
 
     def unstable(self) -> Tensor:
         """(N,) bool: the last step left numbers that are not finite, or larger than any that physics has."""
@@ -309,7 +297,7 @@ class NewtonSimulator(MujocoFamily):
             live[ids] = start[ids]
         self._objects.forget(ids)
         if self._contact_forces is not None:
-            self._ground_forces[ids] = 0.0
+            self._contacts_with_ground[ids] = 0.0
         self._unstable[ids] = False
 
     def set_objects(self, ids: Tensor | None, state: ObjectState, *, held_only: bool = False) -> None:
@@ -360,9 +348,8 @@ class NewtonSimulator(MujocoFamily):
 
     def state_dict(self) -> dict[str, Tensor]:
         """All that physics goes on from, and the parameters that were set."""
-        parameters = {f"parameter.{name}": value for name, value in self._parameters.state_dict().items()}
         live = {name: field.clone() for name, field in self._live().items()}
-        return {**live, **parameters, **self._objects.state_dict()}
+        return {**live, **self._parameters.state_dict(), **self._objects.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Restore `state_dict`; derived quantities are computed anew from it."""
@@ -370,8 +357,7 @@ class NewtonSimulator(MujocoFamily):
             if state[name].shape != field.shape:
                 want, got = tuple(field.shape), tuple(state[name].shape)
                 raise ValueError(f"simulation state {name!r}: want shape {want}, got {got}")
-        prefix = "parameter."
-        self._parameters.load_state_dict({k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)})
+        self._parameters.load_state_dict(state)
         for name, field in self._live().items():
             field.copy_(state[name])
         self._objects.load_state_dict(state)

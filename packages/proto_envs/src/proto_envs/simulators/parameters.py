@@ -16,6 +16,7 @@ from proto_envs.simulators.mjcf import JointLayout
 __all__ = ["BatchParameters", "Parameters"]
 
 _SAME = mujoco.mjtSameFrame
+_PREFIX = "parameter."
 
 
 class Parameters:
@@ -99,15 +100,16 @@ class Parameters:
         """Bring derived constants up to date; to be called before physics is computed."""
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What was set."""
-        return dict(self._set)
+        """What was set, each under "parameter." and its name."""
+        return {_PREFIX + name: values for name, values in self._set.items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Restore `state_dict`; what was set here but not there goes back to the model's own."""
-        for name in self._set.keys() - state.keys():
+        """Restore `state_dict` from among other things; what was set here but not there becomes the model's own."""
+        given = {name.removeprefix(_PREFIX): values for name, values in state.items() if name.startswith(_PREFIX)}
+        for name in self._set.keys() - given.keys():
             self.set(name, None, self._neutral[name])
             del self._set[name]
-        for name, values in state.items():
+        for name, values in given.items():
             self.set(name, None, values)
 
 
