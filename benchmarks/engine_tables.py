@@ -20,7 +20,7 @@ from typing import Any
 
 from proto_envs.info import package_versions
 
-__all__ = ["RESULTS", "merge_row", "provenance", "read_rows", "render", "support_table", "transfer_table"]
+__all__ = ["RESULTS", "agreement_table", "merge_row", "provenance", "read_rows", "render", "support_table", "transfer_table"]
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "engines.md"
@@ -161,9 +161,25 @@ def _ratio(row: dict[str, Any], home: dict[str, Any] | None, key: str) -> str:
     return "" if home is None or home is row else f" (x {row[key] / home[key]:.2f})"
 
 
+# --- how far they are from MuJoCo ------------------------------------------------------------------------------------
+
+
+def agreement_table(rows: list[dict[str, Any]]) -> str:
+    """Robots by engines and numbers of steps."""
+    columns = [(name, device, steps) for name, device in _of(rows) for steps in sorted({row["steps"] for row in rows})]
+    table = []
+    for robot in dict.fromkeys(row["robot"] for row in rows):
+        found = {(row["engine"], row["device"], row["steps"]): row for row in rows if row["robot"] == robot}
+        cells = [f"{found[c]['median']:.0e}, {found[c]['apart']:.0%}" if c in found else "not run" for c in columns]
+        table.append([robot, *cells])
+    header = ["robot", *(f"`{name}` on {device}, {steps} steps" for name, device, steps in columns)]
+    return _markdown(header, table)
+
+
 # --- the page --------------------------------------------------------------------------------------------------------
 
 TABLES: dict[str, tuple[str, Callable[[list[dict[str, Any]]], str]]] = {
+    "agreement": ("agreement.json", agreement_table),
     "support": ("support.json", support_table),
     "transfer": ("transfer.json", transfer_table),
 }

@@ -28,6 +28,7 @@ def one_step_episodes(learner, reward_of):
             terminated=yes,
             truncated=no,
             valid=yes,
+            outcome=observations,
             truncated_rows=torch.zeros(0, dtype=torch.long),
             truncated_observations={},
             metrics={},

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import tyro
 
 from proto_agents.algorithms.ppo import PPOConfig
+from proto_agents.algorithms.style import StyleConfig
 from proto_agents.evaluation import EvaluationConfig
 from proto_agents.models.actor_critic import ActorCriticConfig
 from proto_agents.parsing import ConfigError, load_yaml, merge, nearest, parse_dataclass, plain
@@ -80,6 +81,8 @@ class Experiment:
     """the networks"""
     algorithm: PPOConfig = field(default_factory=PPOConfig)
     """the learner; `kind` says which"""
+    style: StyleConfig = field(default_factory=StyleConfig)
+    """a reward for style beside that of the environment; `kind` says which"""
     runner: RunnerConfig = field(default_factory=RunnerConfig)
     """length and bookkeeping"""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)

@@ -32,6 +32,8 @@ class Transition:
     """(N,) bool: the episode was cut by a limit and would have gone on (never true together with terminated)"""
     valid: Tensor
     """(N,) bool: false for the step in which a NEXT_STEP environment ignores the action and resets"""
+    outcome: Observations
+    """(N, size) each: what the step led to; where an episode ended, before the reset"""
     truncated_rows: Tensor
     """(K,) long: the environments that were truncated"""
     truncated_observations: Observations
@@ -90,10 +92,9 @@ class TensorEnvironment:
         done = terminated | truncated
         valid = ~self.resetting
         rows = truncated.nonzero().squeeze(-1)
-        if self.mode == AutoresetMode.SAME_STEP:
-            last = self._final_observations(info, rows)
-        else:  # the returned observation is the last one of the episode
-            last = select(observations, rows)
+        # In other modes than SAME_STEP the returned observation is the last one of the episode.
+        same_step = self.mode == AutoresetMode.SAME_STEP
+        outcome = self._before_reset(observations, info, done) if same_step else observations
         if self.mode == AutoresetMode.NEXT_STEP:
             self.resetting = done
         elif self.mode == AutoresetMode.DISABLED and bool(done.any()):
@@ -106,8 +107,9 @@ class TensorEnvironment:
             terminated=terminated,
             truncated=truncated,
             valid=valid,
+            outcome=outcome,
             truncated_rows=rows,
-            truncated_observations=last,
+            truncated_observations=select(outcome, rows),
             metrics=metrics,
             info=info,
         )
@@ -146,21 +148,24 @@ class TensorEnvironment:
             action = action.reshape(self.num_envs, *(self.single_action_space.shape or ()))
         return action.to(self._env_device) if self._speaks_torch else action.cpu().numpy()
 
-    def _final_observations(self, info: dict[str, Any], rows: Tensor) -> Observations:
-        """SAME_STEP: the last observations of `rows`, from dense tensors or from gymnasium's object array."""
-        if rows.numel() == 0:
-            return {name: group[:0] for name, group in self._observations.items()}
+    def _before_reset(self, observations: Observations, info: dict[str, Any], done: Tensor) -> Observations:
+        """SAME_STEP: what dense tensors or gymnasium's object array say of the ends, in the rows that are `done`."""
         if "final_obs" not in info:
-            raise ValueError('a SAME_STEP environment ended an episode without info["final_obs"]')
+            if bool(done.any()):
+                raise ValueError('a SAME_STEP environment ended an episode without info["final_obs"]')
+            return observations
         final = info["final_obs"]
         if isinstance(final, np.ndarray) and final.dtype == object:
+            rows = done.nonzero().squeeze(-1)
             singles = [final[row] for row in rows.tolist()]
             if isinstance(singles[0], dict):
                 final = {name: np.stack([single[name] for single in singles]) for name in singles[0]}
             else:
                 final = np.stack(singles)
-            return to_observations(final, self.device)
-        return select(to_observations(final, self.device), rows)
+            ends = to_observations(final, self.device)
+            return {name: group.index_copy(0, rows, ends[name]) for name, group in observations.items()}
+        ends = to_observations(final, self.device)
+        return {name: torch.where(done.unsqueeze(-1), ends[name], group) for name, group in observations.items()}
 
     def _reset_done(self, done: Tensor) -> Observations:
         """DISABLED: resets the finished environments only."""

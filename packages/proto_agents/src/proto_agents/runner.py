@@ -16,6 +16,7 @@ from torch import Tensor
 
 from proto_agents import checkpoint as checkpoints
 from proto_agents.algorithms.ppo import PPO
+from proto_agents.algorithms.style import StyleReward
 from proto_agents.environment import TensorEnvironment
 from proto_agents.evaluation import EvaluationConfig, EvaluationReport, evaluate
 from proto_agents.logging import LoggerName, Writer, make_writers
@@ -108,6 +109,7 @@ class Runner:
         learner: PPO,
         config: RunnerConfig | None = None,
         *,
+        style: StyleReward | None = None,
         evaluation_env: VectorEnv | None = None,
         evaluation: EvaluationConfig | None = None,
         experiment: Mapping[str, Any] | None = None,
@@ -119,6 +121,7 @@ class Runner:
             env: any gymnasium vector environment.
             learner: made for the environment's single spaces.
             config: length and bookkeeping.
+            style: rewards style and learns to.
             evaluation_env: a second environment; without it nothing is evaluated and best/ is not written.
             evaluation: seed and limits of evaluations.
             experiment: what config.yaml will say; the configurations given here where None.
@@ -127,6 +130,7 @@ class Runner:
         self.config = config or RunnerConfig()
         self.env = TensorEnvironment(env, learner.device)
         self.learner = learner
+        self.style = style
         self.evaluation_env = evaluation_env
         self.evaluation = evaluation or EvaluationConfig()
         self.experiment = dict(experiment) if experiment is not None else self._own_experiment()
@@ -184,6 +188,8 @@ class Runner:
         collected = time.monotonic()
         self.learner.progress = self.samples / self.config.max_samples
         values |= self.learner.update(buffer, self.learner.value(self.observations))
+        if self.style is not None:
+            values |= self.style.update()
         updated = time.monotonic()
         self.iteration += 1
         samples = buffer.horizon * self.env.num_envs
@@ -199,6 +205,8 @@ class Runner:
         checkpoints.load_model(self.learner.model, folder)
         tensors = checkpoints.load_tensors(folder / checkpoints.TRAINER_FILE)
         self.learner.load_state_dict(_strip("learner/", tensors))
+        if self.style is not None:
+            self.style.load_state_dict(_strip("style/", tensors))
         self.samples, self.iteration, self.best = state["samples"], state["iteration"], state["best"]
         self.env.steps = state["steps"]
         environment = _strip("environment/", tensors)
@@ -219,6 +227,8 @@ class Runner:
         for _ in range(buffer.horizon):
             step = self.learner.act(self.observations)
             transition = self.env.step(step.action)
+            if self.style is not None:
+                transition = self.style.shape(transition)
             buffer.add(step, transition, self.learner.value(transition.truncated_observations))
             self.observations = transition.observations
             done = transition.terminated | transition.truncated
@@ -257,6 +267,8 @@ class Runner:
 
     def _save(self, name: str) -> Path:
         trainer = {f"learner/{key}": value for key, value in self.learner.state_dict().items()}
+        if self.style is not None:
+            trainer |= {f"style/{key}": value for key, value in self.style.state_dict().items()}
         environment = self.env.state_dict()
         if environment is not None:
             trainer |= {f"environment/{key}": value for key, value in environment.items()}

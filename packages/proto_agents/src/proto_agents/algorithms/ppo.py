@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from proto_agents.models.actor_critic import ActorCritic, ActorCriticConfig
 from proto_agents.models.symmetry import Symmetry
+from proto_agents.optimizers import load_optimizer_state, optimizer_state
 from proto_agents.rollout import Batch, PolicyStep, RolloutBuffer
 from proto_agents.spaces import Observations
 
@@ -205,20 +206,13 @@ class PPO:
             "generator": self.generator.get_state(),
             "learning_rate": torch.tensor(self.learning_rate, dtype=torch.float64),
         }
-        for index, entry in self.optimizer.state_dict()["state"].items():
-            state |= {f"optimizer/{index}/{name}": value for name, value in entry.items()}
-        return state
+        return state | optimizer_state(self.optimizer)
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Restores `state_dict`."""
         self.generator.set_state(state["generator"].cpu())
         self.learning_rate = float(state["learning_rate"])
-        entries: dict[int, dict[str, Tensor]] = {}
-        for key, value in state.items():
-            if key.startswith("optimizer/"):
-                _, index, name = key.split("/")
-                entries.setdefault(int(index), {})[name] = value
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": entries})
+        load_optimizer_state(self.optimizer, state)
         self._apply_learning_rate()
 
     def _minibatches(self, samples: int) -> list[Tensor]:

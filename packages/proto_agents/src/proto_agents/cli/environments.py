@@ -10,10 +10,12 @@ import gymnasium
 import torch
 from gymnasium.vector import VectorEnv
 
+from proto_agents.algorithms.style import GROUP, StyleReward
 from proto_agents.checkpoint import CheckpointError, find_checkpoint
 from proto_agents.config import Experiment
 from proto_agents.models.symmetry import Symmetry
 from proto_agents.parsing import ConfigError, load_yaml, parse_dataclass
+from proto_agents.spaces import observation_sizes
 
 INSTALL = "pip install 'proto-agents[humanoid]'"
 
@@ -88,6 +90,30 @@ def mirror_image(env: VectorEnv) -> Symmetry:
         return env.unwrapped.symmetry  # type: ignore[attr-defined]
     except ValueError as error:
         raise ConfigError(f"model.symmetric: {name} has no mirror image: {error}") from error
+
+
+def style_reward(experiment: Experiment, env: VectorEnv, device: torch.device) -> StyleReward | None:
+    """The reward for style that the experiment asks for; None if it asks for none.
+
+    Raises:
+        ConfigError: the environment has no experts, or does not show what the robots do.
+    """
+    if experiment.style.kind == "none":
+        return None
+    name = experiment.env.id
+    sizes = observation_sizes(env.single_observation_space)
+    if GROUP not in sizes:
+        raise ConfigError(
+            f"style.kind {experiment.style.kind}: {name} shows {sorted(sizes)}, no observations {GROUP!r}; a Proto "
+            "environment shows all of its groups with env.kwargs.observation: groups"
+        )
+    sample = getattr(env.unwrapped, "sample_style", None)
+    if sample is None:
+        raise ConfigError(f"style.kind {experiment.style.kind}: {name} has no experts: it lacks 'sample_style'")
+    try:
+        return StyleReward(sizes[GROUP], sample, experiment.style, seed=experiment.runner.seed, device=device)
+    except (RuntimeError, ValueError) as error:
+        raise ConfigError(f"style.kind {experiment.style.kind}: {name}: {error}") from error
 
 
 def find_run(name: str, prefer: tuple[str, ...] = ("best", "last")) -> tuple[Experiment, Path]:

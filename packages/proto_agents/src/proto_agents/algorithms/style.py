@@ -1,0 +1,182 @@
+"""Style as a reward: adversarial motion priors (AMP, Peng et al. 2021) on top of any learner.
+
+A discriminator is trained to tell what the robots do (the observation group "style") from what experts do (the
+environment's `sample_style`), and rewards what it takes for an expert's. It comes between environment and learner:
+rewards are mixed, everything else passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from proto_agents.environment import Transition
+from proto_agents.models.discriminator import Discriminator, DiscriminatorLoss, style_reward
+from proto_agents.optimizers import load_optimizer_state, optimizer_state
+
+__all__ = ["GROUP", "Replay", "StyleConfig", "StyleReward"]
+
+GROUP = "style"
+"""observation group that the discriminator reads"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StyleConfig:
+    """Settings of the style reward; losses and their weights are those of AMP."""
+
+    kind: Literal["none", "amp"] = "none"
+    """none: the environment's reward alone; amp: a discriminator's beside it"""
+    task_weight: float = 0.5
+    """of the environment's reward"""
+    style_weight: float = 0.5
+    """of the discriminator's, 0 to 9.2 each step"""
+    hidden_sizes: tuple[int, ...] = (512, 256)
+    """widths of the discriminator's hidden layers"""
+    learning_rate: float = 1e-4
+    """of its Adam"""
+    minibatch_size: int = 2048
+    """samples of each kind per gradient step"""
+    gradient_steps: int = 8
+    """per update of the learner; 0: the discriminator stays as it was made, a random reward to compare with"""
+    gradient_penalty: float = 5.0
+    """weight of the squared gradient at the experts' features"""
+    weight_decay: float = 1e-4
+    """weight of the squared weights"""
+    logit_decay: float = 1e-2
+    """weight of the squared weights of the last layer"""
+    replay_size: int = 20_000
+    """the agent's samples that are remembered, in 16 bits; half of what the discriminator takes for the agent's"""
+    replay_share: float = 0.01
+    """share of new samples that are remembered"""
+
+
+class Replay:
+    """Samples of the past, in a ring of 16-bit numbers; full, the oldest make room."""
+
+    def __init__(self, size: int, features: int, device: torch.device) -> None:
+        """Begin empty, with room for `size` samples."""
+        self.samples = torch.zeros(size, features, dtype=torch.float16, device=device)
+        self.added = 0
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return min(self.added, len(self.samples))
+
+    def add(self, samples: Tensor) -> None:
+        """Remember (n, F)."""
+        samples = samples[-len(self.samples) :]
+        rows = (self.added + torch.arange(len(samples), device=samples.device)) % len(self.samples)
+        self.samples[rows] = samples.half()
+        self.added += len(samples)
+
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """(count, F), with replacement."""
+        rows = torch.randint(len(self), (count,), generator=generator, device=self.samples.device)
+        return self.samples[rows].float()
+
+
+class StyleReward:
+    """The discriminator, what it is trained on, and the rewards it gives. Randomness comes from `self.generator`."""
+
+    def __init__(
+        self,
+        features: int,
+        sample: Callable[[int], Tensor],
+        config: StyleConfig | None = None,
+        *,
+        seed: int = 0,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        """Make a fresh discriminator.
+
+        Args:
+            features: F, size of the group "style".
+            sample: draws (count, F) of experts.
+            config: of losses and memory.
+            seed: of the initial weights and of all random draws.
+            device: of the discriminator.
+
+        Raises:
+            ValueError: if `sample` gives other features than the group has.
+        """
+        self.config = config or StyleConfig(kind="amp")
+        self.device = torch.device(device)
+        self.generator = torch.Generator(self.device).manual_seed(seed)
+        weights = torch.Generator().manual_seed(seed)
+        self.model = Discriminator(features, self.config.hidden_sizes, generator=weights).to(self.device)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=self.config.learning_rate)
+        self.replay = Replay(self.config.replay_size, features, self.device)
+        self._sample = sample
+        self._seen: list[Tensor] = []
+        given = tuple(self.experts(1).shape)
+        if given != (1, features):
+            raise ValueError(f"sample_style(1) gave {given}, want (1, {features}), as the group {GROUP!r} has")
+
+    def experts(self, count: int) -> Tensor:
+        """(count, F) of what experts do."""
+        return torch.as_tensor(self._sample(count), dtype=torch.float32, device=self.device)
+
+    @torch.no_grad()
+    def shape(self, transition: Transition) -> Transition:
+        """The transition with the mixed reward; its features are remembered for the next `update`."""
+        features = transition.outcome[GROUP]
+        reward = style_reward(self.model(features))
+        self._seen.append(features[transition.valid])
+        mixed = self.config.task_weight * transition.reward + self.config.style_weight * reward
+        return replace(transition, reward=mixed, metrics=transition.metrics | {"style_reward": reward})
+
+    def update(self) -> dict[str, float]:
+        """Train on what was seen since the last time; returns means over the gradient steps."""
+        seen = torch.cat(self._seen)
+        self._seen.clear()
+        config = self.config
+        self.model.normalizer.update(torch.cat([seen, self.experts(len(seen))]))
+        sums: dict[str, Tensor] = {}
+        for _ in range(config.gradient_steps):
+            rows = torch.randint(len(seen), (config.minibatch_size,), generator=self.generator, device=self.device)
+            parts = self._step(seen[rows])
+            sums = {name: sums.get(name, 0.0) + part.detach() for name, part in parts.items()}
+        kept = torch.rand(len(seen), generator=self.generator, device=self.device) < config.replay_share
+        self.replay.add(seen[kept])
+        return {name: float(total) / config.gradient_steps for name, total in sums.items()}
+
+    def _step(self, agent: Tensor) -> dict[str, Tensor]:
+        """One gradient step with (B, F) of the agent; returns the parts of the loss."""
+        model, config = self.model, self.config
+        expert = model.normalizer.normalize(self.experts(len(agent)))
+        past = None
+        if len(self.replay):
+            past = model.logits(model.normalizer.normalize(self.replay.draw(len(agent), self.generator)))
+        loss = DiscriminatorLoss(model.logits(expert), model(agent), past)
+        penalty = model.gradient_penalty(expert)
+        weights, last = model.squared_weights()
+        total = loss.classification + config.gradient_penalty * penalty
+        total = total + config.weight_decay * weights + config.logit_decay * last
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        self.optimizer.step()
+        return {
+            "style/loss": loss.classification,
+            "style/gradient_penalty": penalty,
+            "style/expert_accuracy": loss.expert_accuracy,
+            "style/agent_accuracy": loss.agent_accuracy,
+        }
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Everything that the next rewards and updates depend on, as flat named tensors."""
+        state = {f"model/{name}": value for name, value in self.model.state_dict().items()}
+        added = torch.tensor(self.replay.added)
+        memory = {"replay/samples": self.replay.samples[: len(self.replay)], "replay/added": added}
+        return {**state, **optimizer_state(self.optimizer), **memory, "generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Restore `state_dict`."""
+        self.model.load_state_dict({name[6:]: value for name, value in state.items() if name.startswith("model/")})
+        load_optimizer_state(self.optimizer, state)
+        self.replay.added = int(state["replay/added"])
+        self.replay.samples[: len(self.replay)] = state["replay/samples"].to(self.device)
+        self.generator.set_state(state["generator"].cpu())

@@ -1,0 +1,182 @@
+"""Rewards for style: the discriminator's formulas, its memory, and that an agent learns from them alone."""
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+
+from proto_agents.algorithms.ppo import PPO, PPOConfig
+from proto_agents.algorithms.style import Replay, StyleConfig, StyleReward
+from proto_agents.environment import TensorEnvironment
+from proto_agents.models.actor_critic import ActorCriticConfig
+from proto_agents.models.discriminator import Discriminator, DiscriminatorLoss, style_reward
+from proto_agents.runner import Runner, RunnerConfig
+
+SMALL = {"hidden_sizes": (32,), "minibatch_size": 256, "replay_size": 500, "replay_share": 0.2}
+
+
+class Slider(gymnasium.vector.VectorEnv):
+    """Points that slide as fast as the action says, for 8 steps; experts slide at 1 m/s. No reward of its own."""
+
+    def __init__(self, num_envs):
+        self.num_envs = num_envs
+        self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}
+        self.single_observation_space = gymnasium.spaces.Dict(
+            {"policy": gymnasium.spaces.Box(-9, 9, (1,)), "style": gymnasium.spaces.Box(-9, 9, (2,))}
+        )
+        self.single_action_space = gymnasium.spaces.Box(-1.0, 1.0, (1,))
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.random = np.random.default_rng(0)
+
+    def reset(self, *, seed=None, options=None):
+        self.speed, self.age = np.zeros((self.num_envs, 2), np.float32), np.zeros(self.num_envs, int)
+        return self.observe(), {}
+
+    def observe(self):
+        return {"policy": np.ones((self.num_envs, 1), np.float32), "style": self.speed.copy()}
+
+    def step(self, actions):
+        self.speed = np.stack([2.0 * np.clip(actions[:, 0], -1, 1), self.speed[:, 0]], axis=1).astype(np.float32)
+        self.age += 1
+        done, info = self.age >= 8, {"metrics": {"speed": self.speed[:, 0].copy()}}
+        if done.any():
+            info |= {"final_obs": self.observe(), "_final_obs": done}
+            self.speed[done], self.age[done] = 0.0, 0
+        return self.observe(), np.zeros(self.num_envs, np.float32), np.zeros_like(done), done, info
+
+    def sample_style(self, count):
+        return np.repeat(self.random.normal(1.0, 0.05, (count, 1)), 2, axis=1).astype(np.float32)
+
+
+def make_style(**given):
+    return StyleReward(2, Slider(1).sample_style, StyleConfig(**{"kind": "amp", **SMALL, **given}))
+
+
+# --- formulas --------------------------------------------------------------------------------------------------------
+
+
+def test_rewards_are_those_of_amp():
+    logits = torch.linspace(-20.0, 20.0, 41)
+    chance = 1.0 / (1.0 + np.exp(-logits.numpy().astype(np.float64)))
+    wanted = -np.log(np.maximum(1.0 - chance, 1e-4))
+    np.testing.assert_allclose(style_reward(logits).numpy(), wanted, rtol=1e-3, atol=1e-5)
+    assert style_reward(torch.tensor([100.0])).item() == pytest.approx(9.2103, abs=1e-3)
+
+
+@pytest.mark.parametrize("with_replay", [False, True])
+def test_the_loss_is_binary_cross_entropy_with_all_of_the_agents_weighing_as_much_as_the_experts(with_replay):
+    expert, agent, replay = torch.randn(3, 50, generator=torch.Generator().manual_seed(0))
+    logits, labels = [expert, agent], [1.0, 0.0]
+    loss = DiscriminatorLoss(expert, agent, replay if with_replay else None)
+    entropies = [
+        F.binary_cross_entropy_with_logits(rows, torch.full_like(rows, label))
+        for rows, label in zip([*logits, replay], [*labels, 0.0], strict=True)
+    ]
+    against = 0.5 * (entropies[1] + entropies[2]) if with_replay else entropies[1]
+    torch.testing.assert_close(loss.classification, 0.5 * (entropies[0] + against))
+    assert loss.expert_accuracy == (expert > 0).float().mean()
+    assert loss.agent_accuracy == (agent < 0).float().mean()
+
+
+def test_the_gradient_penalty_is_the_mean_square_of_each_samples_gradient():
+    model = Discriminator(5, (16, 8), generator=torch.Generator().manual_seed(1))
+    inputs = torch.randn(7, 5, generator=torch.Generator().manual_seed(2))
+    squares = []
+    for row in inputs.double():
+        network = Discriminator(5, (16, 8)).double()
+        network.load_state_dict(model.state_dict())
+        ends = [network.network(row + sign * 1e-6 * axis) for axis in torch.eye(5).double() for sign in (1, -1)]
+        gradient = torch.stack([(a - b) / 2e-6 for a, b in zip(ends[::2], ends[1::2], strict=True)])
+        squares.append(gradient.square().sum())
+    torch.testing.assert_close(model.gradient_penalty(inputs).double(), torch.stack(squares).mean(), rtol=1e-4, atol=0)
+
+
+def test_the_gradient_penalty_flattens_the_discriminator():
+    steep, flat = make_style(gradient_penalty=0.0, learning_rate=1e-3), make_style(learning_rate=1e-3)
+    for style in (steep, flat):
+        for _ in range(20):
+            style._seen.append(torch.randn(256, 2, generator=style.generator) * 0.3)
+            style.update()
+    expert = torch.full((1, 2), 1.0)
+    slopes = [style.model.gradient_penalty(style.model.normalizer.normalize(expert)) for style in (steep, flat)]
+    assert slopes[1] < 0.5 * slopes[0]
+
+
+# --- memory ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_full_memory_forgets_the_oldest():
+    replay, generator = Replay(4, 1, torch.device("cpu")), torch.Generator().manual_seed(0)
+    replay.add(torch.arange(3.0).unsqueeze(1))
+    assert len(replay) == 3 and set(replay.draw(100, generator).flatten().tolist()) == {0.0, 1.0, 2.0}
+    replay.add(torch.arange(3.0, 9.0).unsqueeze(1))
+    assert len(replay) == 4 and set(replay.draw(200, generator).flatten().tolist()) == {5.0, 6.0, 7.0, 8.0}
+
+
+def test_of_what_is_seen_the_asked_share_is_remembered():
+    style = make_style(replay_size=100_000, replay_share=0.3, gradient_steps=0)
+    style._seen.append(torch.randn(20_000, 2))
+    style.update()
+    assert len(style.replay) == pytest.approx(6000, rel=0.1)
+
+
+def test_it_goes_on_exactly_where_it_was_saved():
+    style, other = make_style(), make_style()
+    for each in (style, other):
+        each._sample = lambda count: torch.ones(count, 2)
+    style._seen.append(torch.randn(400, 2))
+    style.update()
+    other.load_state_dict({name: value.clone() for name, value in style.state_dict().items()})
+    seen = torch.randn(400, 2)
+    values = []
+    for each in (style, other):
+        each._seen.append(seen)
+        values.append(each.update())
+    assert values[0] == values[1]
+    assert torch.equal(style.model(seen), other.model(seen))
+
+
+# --- in a run --------------------------------------------------------------------------------------------------------
+
+
+def test_it_sees_where_a_step_led_to_and_not_the_episode_after():
+    env = TensorEnvironment(Slider(3))
+    env.reset()
+    for _ in range(8):
+        transition = env.step(torch.full((3, 1), 0.25))
+    assert transition.truncated.all()
+    assert transition.outcome["style"].tolist() == [[0.5, 0.5]] * 3
+    assert transition.observations["style"].tolist() == [[0.0, 0.0]] * 3
+    style = make_style(task_weight=2.0, style_weight=3.0)
+    shaped = style.shape(transition)
+    reward = style_reward(style.model(torch.tensor([[0.5, 0.5]]))).item()
+    torch.testing.assert_close(shaped.reward, torch.full((3,), 3.0 * reward))
+    assert torch.equal(style._seen[0], transition.outcome["style"])
+
+
+def test_samples_of_another_size_are_refused():
+    with pytest.raises(ValueError, match=r"sample_style\(1\) gave \(1, 2\), want \(1, 5\)"):
+        StyleReward(5, Slider(1).sample_style)
+
+
+@pytest.mark.parametrize(("gradient_steps", "learns"), [(4, True), (0, False)])
+def test_an_agent_learns_a_style_from_samples_alone(tmp_path, gradient_steps, learns):
+    env = Slider(64)
+    learner = PPO(
+        env.single_observation_space,
+        env.single_action_space,
+        PPOConfig(horizon=8, minibatch_size=256, epochs=4, kl_target=0.02, kl_stop=None, gamma=0.5),
+        ActorCriticConfig(hidden_sizes=(16,), critic_hidden_sizes=(16,), std=0.15),
+    )
+    config = StyleConfig(kind="amp", **SMALL, gradient_steps=gradient_steps, learning_rate=1e-3, task_weight=0.0)
+    style = StyleReward(2, env.sample_style, config)
+    runner = Runner(env, learner, RunnerConfig(run_dir=str(tmp_path / "run")), style=style, quiet=True)
+    values = [runner.iterate(buffer) for buffer in [learner.make_buffer(64)] for _ in range(60)]
+    assert values[0]["metrics/speed"] == pytest.approx(0.0, abs=0.1)
+    assert (abs(np.mean([value["metrics/speed"] for value in values[-5:]]) - 1.0) < 0.2) == learns
+    if learns:
+        assert values[0]["style/expert_accuracy"] <= 1.0 and values[-1]["style/agent_accuracy"] < 0.95
