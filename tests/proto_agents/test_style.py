@@ -106,6 +106,35 @@ def test_the_gradient_penalty_flattens_the_discriminator():
     assert slopes[1] < 0.5 * slopes[0]
 
 
+# --- differences -----------------------------------------------------------------------------------------------------
+
+
+def test_not_being_away_is_the_expert_of_a_differential_discriminator():
+    style = StyleReward(3, config=StyleConfig(kind="add", learning_rate=3e-3, gradient_penalty=0.1, **SMALL))
+    assert style.group == "difference" and not style.experts(4).any()
+    for _ in range(60):
+        style._seen.append(torch.tensor([1.0, 5.0, 0.1]) * (2.0 + torch.randn(256, 3, generator=style.generator)))
+        style.update()
+    assert style.model.normalizer.normalize(torch.zeros(1, 3)).abs().max() < 1e-6
+    away = torch.tensor([1.0, 5.0, 0.1]) * torch.linspace(0.0, 3.0, 7).unsqueeze(1)
+    rewards = style_reward(style.model(away))
+    assert (rewards.diff() < 0.0).all() and rewards[0] > 2.0 * rewards[-1]
+
+
+def test_the_penalty_is_taken_where_the_differences_are():
+    away, style = torch.randn(256, 3) + 2.0, StyleReward(3, config=StyleConfig(kind="add", **SMALL))
+    style._seen.append(away)
+    style.update()
+    seen = style.model.normalizer.normalize(away[:64])
+    wanted = style.model.gradient_penalty(seen)
+    torch.testing.assert_close(style._step(away[:64])["style/gradient_penalty"], wanted)
+
+
+def test_amp_without_samples_is_refused():
+    with pytest.raises(ValueError, match="AMP needs samples of experts"):
+        StyleReward(3, config=StyleConfig(kind="amp"))
+
+
 # --- memory ----------------------------------------------------------------------------------------------------------
 
 

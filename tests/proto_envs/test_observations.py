@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from poselib.rotations import quat_from_yaw, quat_multiply
-from proto_envs.components.observations import future_poses, previous_targets, proprioception
+from poselib.rotations import heading_quat, quat_from_yaw, quat_multiply
+from proto_envs.components.observations import future_poses, pose_difference, previous_targets, proprioception
 from proto_envs.components.terms import observe
 
 N, K = 5, 3
@@ -177,3 +177,22 @@ def test_a_kernel_of_the_wrong_shape_is_named(amp, random_bodies, moment):
 def test_a_task_without_a_reference_says_what_is_missing(amp, random_bodies, moment):
     with pytest.raises(LookupError, match="add a MotionReference"):
         future_poses(moment(amp, random_bodies(0, N, 15)))
+
+
+def test_the_difference_is_what_takes_a_robot_to_its_reference(amp, random_bodies, moment):
+    """scipy turns by the rotation vectors, in the world, to where the reference is."""
+    bodies, count = amp.skeleton.num_bodies, 4
+    now, wanted = random_bodies(0, count, bodies), random_bodies(9, count, bodies)
+    ctx = moment(amp, now, motion=wanted)
+    seen = pose_difference(ctx).view(count, 4, bodies, 3)
+    yaw = Rotation.from_quat(heading_quat(now.body_rotations[:, 0]).numpy())
+    position, turn, velocity, angular = (
+        np.stack([yaw[i].apply(seen[i, part]) for i in range(count)]) for part in range(4)
+    )
+    for step, field in ((position, "positions"), (velocity, "velocities"), (angular, "angular_velocities")):
+        here, there = (getattr(state, f"body_{field}").numpy() for state in (now, wanted))
+        np.testing.assert_allclose(here + step, there, atol=1e-5)
+    turned = Rotation.from_rotvec(turn.reshape(-1, 3)) * Rotation.from_quat(now.body_rotations.reshape(-1, 4).numpy())
+    left = turned.inv() * Rotation.from_quat(wanted.body_rotations.reshape(-1, 4).numpy())
+    assert left.magnitude().max() < 1e-4
+    assert not pose_difference(moment(amp, now, motion=now)).abs().max() > 1e-6

@@ -1,8 +1,12 @@
-"""Style as a reward: adversarial motion priors (AMP, Peng et al. 2021) on top of any learner.
+"""Rewards from a discriminator, on top of any learner: adversarial motion priors and differential discriminators.
 
-A discriminator is trained to tell what the robots do (the observation group "style") from what experts do (the
-environment's `sample_style`), and rewards what it takes for an expert's. It comes between environment and learner:
-rewards are mixed, everything else passes.
+- AMP (Peng et al. 2021) tells what the robots do (the observation group "style") from what experts do (what the
+  environment's `sample_style` draws).
+- ADD (Zhang et al. 2025) tells how far a robot is from its reference (the group "difference") from not being away at
+  all: a reward for tracking that has no weights to be found.
+
+Either rewards what it takes for an expert's. It comes between environment and learner: rewards are mixed, everything
+else passes.
 """
 
 from __future__ import annotations
@@ -18,18 +22,18 @@ from proto_agents.environment import Transition
 from proto_agents.models.discriminator import Discriminator, DiscriminatorLoss, style_reward
 from proto_agents.optimizers import load_optimizer_state, optimizer_state
 
-__all__ = ["GROUP", "Replay", "StyleConfig", "StyleReward"]
+__all__ = ["GROUPS", "Replay", "StyleConfig", "StyleReward"]
 
-GROUP = "style"
-"""observation group that the discriminator reads"""
+GROUPS = {"amp": "style", "add": "difference"}
+"""observation group that each kind of discriminator reads"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StyleConfig:
     """Settings of the style reward; losses and their weights are those of AMP."""
 
-    kind: Literal["none", "amp"] = "none"
-    """none: the environment's reward alone; amp: a discriminator's beside it"""
+    kind: Literal["none", "amp", "add"] = "none"
+    """none: the environment's reward alone; amp, add: a discriminator's beside it, of style or of tracking"""
     task_weight: float = 0.5
     """of the environment's reward"""
     style_weight: float = 0.5
@@ -43,7 +47,7 @@ class StyleConfig:
     gradient_steps: int = 8
     """per update of the learner; 0: the discriminator stays as it was made, a random reward to compare with"""
     gradient_penalty: float = 5.0
-    """weight of the squared gradient at the experts' features"""
+    """weight of the squared gradient, at the experts' features (amp) or at the agent's (add: experts have but one)"""
     weight_decay: float = 1e-4
     """weight of the squared weights"""
     logit_decay: float = 1e-2
@@ -85,7 +89,7 @@ class StyleReward:
     def __init__(
         self,
         features: int,
-        sample: Callable[[int], Tensor],
+        sample: Callable[[int], Tensor] | None = None,
         config: StyleConfig | None = None,
         *,
         seed: int = 0,
@@ -94,36 +98,43 @@ class StyleReward:
         """Make a fresh discriminator.
 
         Args:
-            features: F, size of the group "style".
-            sample: draws (count, F) of experts.
+            features: F, size of the group that is read.
+            sample: draws (count, F) of experts; ADD needs none.
             config: of losses and memory.
             seed: of the initial weights and of all random draws.
             device: of the discriminator.
 
         Raises:
-            ValueError: if `sample` gives other features than the group has.
+            KeyError: for the kind "none".
+            ValueError: if `sample` is missing or gives other features than the group has.
         """
         self.config = config or StyleConfig(kind="amp")
+        self.group = GROUPS[self.config.kind]
         self.device = torch.device(device)
         self.generator = torch.Generator(self.device).manual_seed(seed)
         weights = torch.Generator().manual_seed(seed)
         self.model = Discriminator(features, self.config.hidden_sizes, generator=weights).to(self.device)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=self.config.learning_rate)
         self.replay = Replay(self.config.replay_size, features, self.device)
-        self._sample = sample
+        if sample is None and self.config.kind == "amp":
+            raise ValueError("AMP needs samples of experts: pass sample=...")
+        self._sample = sample if self.config.kind == "amp" else None
+        self._features = features
         self._seen: list[Tensor] = []
         given = tuple(self.experts(1).shape)
         if given != (1, features):
-            raise ValueError(f"sample_style(1) gave {given}, want (1, {features}), as the group {GROUP!r} has")
+            raise ValueError(f"sample_style(1) gave {given}, want (1, {features}), as the group {self.group!r} has")
 
     def experts(self, count: int) -> Tensor:
-        """(count, F) of what experts do."""
+        """(count, F) of what experts do; of differences, none."""
+        if self._sample is None:
+            return torch.zeros(count, self._features, device=self.device)
         return torch.as_tensor(self._sample(count), dtype=torch.float32, device=self.device)
 
     @torch.no_grad()
     def shape(self, transition: Transition) -> Transition:
         """The transition with the mixed reward; its features are remembered for the next `update`."""
-        features = transition.outcome[GROUP]
+        features = transition.outcome[self.group]
         reward = style_reward(self.model(features))
         self._seen.append(features[transition.valid])
         mixed = self.config.task_weight * transition.reward + self.config.style_weight * reward
@@ -134,7 +145,9 @@ class StyleReward:
         seen = torch.cat(self._seen)
         self._seen.clear()
         config = self.config
-        self.model.normalizer.update(torch.cat([seen, self.experts(len(seen))]))
+        # Differences are scaled but not moved, so that none stays none.
+        beside = self.experts(len(seen)) if config.kind == "amp" else -seen
+        self.model.normalizer.update(torch.cat([seen, beside]))
         sums: dict[str, Tensor] = {}
         for _ in range(config.gradient_steps):
             rows = torch.randint(len(seen), (config.minibatch_size,), generator=self.generator, device=self.device)
@@ -151,8 +164,9 @@ class StyleReward:
         past = None
         if len(self.replay):
             past = model.logits(model.normalizer.normalize(self.replay.draw(len(agent), self.generator)))
-        loss = DiscriminatorLoss(model.logits(expert), model(agent), past)
-        penalty = model.gradient_penalty(expert)
+        agent = model.normalizer.normalize(agent)
+        loss = DiscriminatorLoss(model.logits(expert), model.logits(agent), past)
+        penalty = model.gradient_penalty(expert if config.kind == "amp" else agent)
         weights, last = model.squared_weights()
         total = loss.classification + config.gradient_penalty * penalty
         total = total + config.weight_decay * weights + config.logit_decay * last

@@ -10,7 +10,7 @@ import gymnasium
 import torch
 from gymnasium.vector import VectorEnv
 
-from proto_agents.algorithms.style import GROUP, StyleReward
+from proto_agents.algorithms.style import GROUPS, StyleReward
 from proto_agents.checkpoint import CheckpointError, find_checkpoint
 from proto_agents.config import Experiment
 from proto_agents.models.symmetry import Symmetry
@@ -93,27 +93,27 @@ def mirror_image(env: VectorEnv) -> Symmetry:
 
 
 def style_reward(experiment: Experiment, env: VectorEnv, device: torch.device) -> StyleReward | None:
-    """The reward for style that the experiment asks for; None if it asks for none.
+    """The reward of a discriminator that the experiment asks for; None if it asks for none.
 
     Raises:
-        ConfigError: the environment has no experts, or does not show what the robots do.
+        ConfigError: the environment does not show what the discriminator reads, or has no experts.
     """
-    if experiment.style.kind == "none":
+    kind, name = experiment.style.kind, experiment.env.id
+    if kind == "none":
         return None
-    name = experiment.env.id
     sizes = observation_sizes(env.single_observation_space)
-    if GROUP not in sizes:
+    if GROUPS[kind] not in sizes:
         raise ConfigError(
-            f"style.kind {experiment.style.kind}: {name} shows {sorted(sizes)}, no observations {GROUP!r}; a Proto "
-            "environment shows all of its groups with env.kwargs.observation: groups"
+            f"style.kind {kind}: {name} shows {sorted(sizes)}, no observations {GROUPS[kind]!r}; a Proto environment "
+            "shows all of its groups with env.kwargs.observation: groups"
         )
     sample = getattr(env.unwrapped, "sample_style", None)
-    if sample is None:
-        raise ConfigError(f"style.kind {experiment.style.kind}: {name} has no experts: it lacks 'sample_style'")
+    if sample is None and kind == "amp":
+        raise ConfigError(f"style.kind {kind}: {name} has no experts: it lacks 'sample_style'")
     try:
-        return StyleReward(sizes[GROUP], sample, experiment.style, seed=experiment.runner.seed, device=device)
+        return StyleReward(sizes[GROUPS[kind]], sample, experiment.style, seed=experiment.runner.seed, device=device)
     except (RuntimeError, ValueError) as error:
-        raise ConfigError(f"style.kind {experiment.style.kind}: {name}: {error}") from error
+        raise ConfigError(f"style.kind {kind}: {name}: {error}") from error
 
 
 def find_run(name: str, prefer: tuple[str, ...] = ("best", "last")) -> tuple[Experiment, Path]:

@@ -9,10 +9,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from poselib.rotations import quat_difference, rotation_6d_from_quat
+from poselib.rotations import (
+    exp_map_from_quat,
+    quat_conjugate,
+    quat_difference,
+    quat_multiply,
+    rotation_6d_from_quat,
+)
 from proto_envs.context import Context
 
-__all__ = ["future_poses", "previous_targets", "proprioception"]
+__all__ = ["future_poses", "pose_difference", "previous_targets", "proprioception"]
 
 
 def proprioception(ctx: Context) -> Tensor:
@@ -60,6 +66,25 @@ def future_poses(ctx: Context) -> Tensor:
     in_heading = vectors.flatten(1, 2) @ ctx.heading_matrix
     turn = quat_difference(state.body_rotations.unsqueeze(1), future.body_rotations)
     return torch.cat([in_heading.flatten(1), rotation_6d_from_quat(turn).flatten(1)], dim=-1)
+
+
+def pose_difference(ctx: Context) -> Tensor:
+    """How far each body is from its reference now, (N, 12 B): nothing but zeros if the reference is met.
+
+    Per body: position 3 m and turn 3 rad (rotation vector), velocity 3 and angular velocity 3, in the heading frame.
+    """
+    state, reference = ctx.state, ctx.reference
+    turn = exp_map_from_quat(quat_multiply(reference.body_rotations, quat_conjugate(state.body_rotations)))
+    vectors = torch.cat(
+        [
+            reference.body_positions - state.body_positions,
+            turn,
+            reference.body_velocities - state.body_velocities,
+            reference.body_angular_velocities - state.body_angular_velocities,
+        ],
+        dim=1,
+    )
+    return ctx.in_heading(vectors).flatten(1)
 
 
 def previous_targets(ctx: Context) -> Tensor:

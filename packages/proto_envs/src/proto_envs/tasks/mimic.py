@@ -27,7 +27,10 @@ SUCCESS_DISTANCE = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class Mimic(Task):
-    """Imitate clips of a motion library, all bodies at once."""
+    """Imitate clips of a motion library, all bodies at once.
+
+    Observation groups: "policy", and "difference" from the reference, for a differential discriminator (ADD).
+    """
 
     rewards: Literal["v3", "v1", "tight"] = "v3"
     """kernel set: ProtoMotions 3, version 1 (as in the MaskedMimic paper), or v3's shape with DeepMimic's scales"""
@@ -105,7 +108,7 @@ class Mimic(Task):
             policy.append(observations.previous_targets)
         scene = self._scene_parts(setup, reference)
         return Components(
-            observations={"policy": [*policy, *scene.observations]},
+            observations={"policy": [*policy, *scene.observations], "difference": [observations.pose_difference]},
             rewards={**self._rewards(setup), **scene.rewards},
             terminations={**lost, **scene.terminations},
             metrics={
