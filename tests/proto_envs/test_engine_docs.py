@@ -109,7 +109,7 @@ def test_errors_are_compared_with_the_same_episodes_at_home_alone(tables):
 
 
 def test_a_page_without_markers_is_refused(tables):
-    with pytest.raises(ValueError, match="needs one line <!-- support: begin"):
+    with pytest.raises(ValueError, match="needs one line <!-- agreement: begin"):
         tables.render("no markers")
 
 
