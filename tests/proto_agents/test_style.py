@@ -33,7 +33,10 @@ class Slider(gymnasium.vector.VectorEnv):
         self.random = np.random.default_rng(0)
 
     def reset(self, *, seed=None, options=None):
-        self.speed, self.age = np.zeros((self.num_envs, 2), np.float32), np.zeros(self.num_envs, int)
+        if options:
+            self.speed[options["reset_mask"]], self.age[options["reset_mask"]] = 0.0, 0
+        else:
+            self.speed, self.age = np.zeros((self.num_envs, 2), np.float32), np.zeros(self.num_envs, int)
         return self.observe(), {}
 
     def observe(self):
@@ -181,10 +184,30 @@ def test_it_sees_where_a_step_led_to_and_not_the_episode_after():
     assert transition.outcome["style"].tolist() == [[0.5, 0.5]] * 3
     assert transition.observations["style"].tolist() == [[0.0, 0.0]] * 3
     style = make_style(task_weight=2.0, style_weight=3.0)
-    shaped = style.shape(transition)
+    shaped, ended = style.shape(transition)
+    assert ended is None and not shaped.terminated.any()
     reward = style_reward(style.model(torch.tensor([[0.5, 0.5]]))).item()
     torch.testing.assert_close(shaped.reward, torch.full((3,), 3.0 * reward))
     assert torch.equal(style._seen[0], transition.outcome["style"])
+
+
+def test_whoever_is_poor_for_too_long_begins_anew(tmp_path):
+    """Poor is what is slow: after 3 slow steps in a row, not before, and not where the episode ends anyway."""
+    env = Slider(2)
+    learner = PPO(env.single_observation_space, env.single_action_space, PPOConfig(horizon=7))
+    style = make_style(poor_reward=0.5, poor_steps=3)
+    style.model.forward = lambda features: torch.where(features[:, 0] > 0.9, 10.0, -10.0)
+    runner = Runner(env, learner, RunnerConfig(run_dir=str(tmp_path / "run")), style=style, quiet=True)
+    runner.env.reset()
+    ages, terminated = [], []
+    for speed in (0.0, 0.0, 0.5, 0.0, 0.0, 0.0):
+        transition = runner._reward_style(runner.env.step(torch.tensor([[speed], [0.5]])))
+        ages.append(env.age.tolist())
+        terminated.append(transition.terminated.tolist())
+    assert ages == [[1, 1], [2, 2], [3, 3], [4, 4], [5, 5], [0, 6]]
+    assert terminated == [[False, False]] * 5 + [[True, False]]
+    assert transition.outcome["style"][0].tolist() == [0.0, 0.0]
+    assert not style._poor.any()
 
 
 def test_samples_of_another_size_are_refused():

@@ -98,7 +98,7 @@ class TensorEnvironment:
         if self.mode == AutoresetMode.NEXT_STEP:
             self.resetting = done
         elif self.mode == AutoresetMode.DISABLED and bool(done.any()):
-            observations = self._reset_done(done)
+            observations = self.restart(done)
         self._observations = observations
         metrics = {name: torch.as_tensor(v, device=self.device) for name, v in info.get("metrics", {}).items()}
         return Transition(
@@ -113,6 +113,15 @@ class TensorEnvironment:
             metrics=metrics,
             info=info,
         )
+
+    def restart(self, mask: Tensor) -> Observations:
+        """Begin new episodes where `mask` (N,) bool says, in an environment that takes a "reset_mask"."""
+        raw, _ = self.env.reset(
+            options={"reset_mask": mask.to(self._env_device) if self._speaks_torch else mask.cpu().numpy()}
+        )
+        self._observations = to_observations(raw, self.device)
+        self._require_finite(self._observations, "observation", f"the reset after step {self.steps}")
+        return self._observations
 
     def state_dict(self) -> dict[str, Tensor] | None:
         """The environment's own state and ours, where it can be saved; None where it cannot."""
@@ -166,14 +175,6 @@ class TensorEnvironment:
             return {name: group.index_copy(0, rows, ends[name]) for name, group in observations.items()}
         ends = to_observations(final, self.device)
         return {name: torch.where(done.unsqueeze(-1), ends[name], group) for name, group in observations.items()}
-
-    def _reset_done(self, done: Tensor) -> Observations:
-        """DISABLED: resets the finished environments only."""
-        mask = done.to(self._env_device) if self._speaks_torch else done.cpu().numpy()
-        raw, _ = self.env.reset(options={"reset_mask": mask})
-        observations = to_observations(raw, self.device)
-        self._require_finite(observations, "observation", f"the reset after step {self.steps}")
-        return observations
 
     def _require_finite(self, values: dict[str, Tensor], what: str, where: str) -> None:
         for name, value in values.items():

@@ -4,7 +4,7 @@ import signal
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Literal
@@ -17,7 +17,7 @@ from torch import Tensor
 from proto_agents import checkpoint as checkpoints
 from proto_agents.algorithms.ppo import PPO
 from proto_agents.algorithms.style import StyleReward
-from proto_agents.environment import TensorEnvironment
+from proto_agents.environment import TensorEnvironment, Transition
 from proto_agents.evaluation import EvaluationConfig, EvaluationReport, evaluate
 from proto_agents.logging import LoggerName, Writer, make_writers
 from proto_agents.progress import Progress, count, duration
@@ -226,9 +226,7 @@ class Runner:
         buffer.clear()
         for _ in range(buffer.horizon):
             step = self.learner.act(self.observations)
-            transition = self.env.step(step.action)
-            if self.style is not None:
-                transition = self.style.shape(transition)
+            transition = self._reward_style(self.env.step(step.action))
             buffer.add(step, transition, self.learner.value(transition.truncated_observations))
             self.observations = transition.observations
             done = transition.terminated | transition.truncated
@@ -240,6 +238,15 @@ class Runner:
         values = {f"metrics/{name}": (total / steps.clamp(min=1.0)).item() for name, total in sums.items()}
         self._last_episode = self.statistics.take() or self._last_episode
         return values | self._last_episode
+
+    def _reward_style(self, transition: Transition) -> Transition:
+        """The transition with the reward of the discriminator, if there is one; it may end episodes."""
+        if self.style is None:
+            return transition
+        transition, ended = self.style.shape(transition)
+        if ended is None or not bool(ended.any()):
+            return transition
+        return replace(transition, observations=self.env.restart(ended))
 
     def _evaluate(self) -> dict[str, float]:
         if self.evaluation_env is None:

@@ -56,6 +56,11 @@ class StyleConfig:
     """the agent's samples that are remembered, in 16 bits; half of what the discriminator takes for the agent's"""
     replay_share: float = 0.01
     """share of new samples that are remembered"""
+    poor_reward: float = 0.0
+    """an episode ends as failed when the discriminator's reward stays below this (ProtoMotions 3: 0.05); 0: never. The
+    environment must take `reset(options={"reset_mask": ...})`"""
+    poor_steps: int = 10
+    """for so many steps in a row"""
 
 
 class Replay:
@@ -121,6 +126,8 @@ class StyleReward:
         self._sample = sample if self.config.kind == "amp" else None
         self._features = features
         self._seen: list[Tensor] = []
+        self._poor = torch.zeros(0, dtype=torch.long, device=self.device)
+        """(N,) steps in a row with a poor reward"""
         given = tuple(self.experts(1).shape)
         if given != (1, features):
             raise ValueError(f"sample_style(1) gave {given}, want (1, {features}), as the group {self.group!r} has")
@@ -132,13 +139,27 @@ class StyleReward:
         return torch.as_tensor(self._sample(count), dtype=torch.float32, device=self.device)
 
     @torch.no_grad()
-    def shape(self, transition: Transition) -> Transition:
-        """The transition with the mixed reward; its features are remembered for the next `update`."""
+    def shape(self, transition: Transition) -> tuple[Transition, Tensor | None]:
+        """Reward a step, and remember its features for the next `update`.
+
+        Returns:
+            The transition with the mixed reward; and (N,) bool, episodes that end here, as failed, because the reward
+            has been poor for too long, to be begun anew by the caller. None: that never happens.
+        """
         features = transition.outcome[self.group]
         reward = style_reward(self.model(features))
         self._seen.append(features[transition.valid])
         mixed = self.config.task_weight * transition.reward + self.config.style_weight * reward
-        return replace(transition, reward=mixed, metrics=transition.metrics | {"style_reward": reward})
+        shaped = replace(transition, reward=mixed, metrics=transition.metrics | {"style_reward": reward})
+        if not self.config.poor_reward:
+            return shaped, None
+        done = transition.terminated | transition.truncated
+        if len(self._poor) != len(reward):
+            self._poor = torch.zeros_like(reward, dtype=torch.long)
+        self._poor = torch.where((reward < self.config.poor_reward) & ~done & transition.valid, self._poor + 1, 0)
+        ended = self._poor >= self.config.poor_steps
+        self._poor.masked_fill_(ended, 0)
+        return replace(shaped, terminated=shaped.terminated | ended), ended
 
     def update(self) -> dict[str, float]:
         """Train on what was seen since the last time; returns means over the gradient steps."""
@@ -184,13 +205,14 @@ class StyleReward:
         """Everything that the next rewards and updates depend on, as flat named tensors."""
         state = {f"model/{name}": value for name, value in self.model.state_dict().items()}
         added = torch.tensor(self.replay.added)
-        memory = {"replay/samples": self.replay.samples[: len(self.replay)], "replay/added": added}
+        memory = {"replay/samples": self.replay.samples[: len(self.replay)], "replay/added": added, "poor": self._poor}
         return {**state, **optimizer_state(self.optimizer), **memory, "generator": self.generator.get_state()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Restore `state_dict`."""
         self.model.load_state_dict({name[6:]: value for name, value in state.items() if name.startswith("model/")})
         load_optimizer_state(self.optimizer, state)
+        self._poor = state["poor"].to(self.device)
         self.replay.added = int(state["replay/added"])
         self.replay.samples[: len(self.replay)] = state["replay/samples"].to(self.device)
         self.generator.set_state(state["generator"].cpu())
