@@ -20,7 +20,16 @@ from typing import Any
 
 from proto_envs.info import package_versions
 
-__all__ = ["RESULTS", "agreement_table", "merge_row", "provenance", "read_rows", "render", "support_table", "transfer_table"]
+__all__ = [
+    "RESULTS",
+    "agreement_table",
+    "merge_row",
+    "provenance",
+    "read_rows",
+    "render",
+    "support_table",
+    "transfer_table",
+]
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "engines.md"
