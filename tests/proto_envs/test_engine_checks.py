@@ -91,7 +91,6 @@ class ResetsNeighbours(MujocoSimulator):
         super().set_state(ids, state)
         if len(ids) < self.num_envs:
             super().add_velocity(torch.full((self.num_envs, 3), 1e-4), torch.zeros(self.num_envs, 3))
-            super()._refresh()
 
 
 class Restless(MujocoSimulator):
