@@ -243,3 +243,24 @@ def assert_equal() -> Callable[[Any, Any], None]:
             np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
 
     return check
+
+
+@pytest.fixture
+def check_engine_in_an_environment(make_env: Any, roll: Any, assert_equal: Any) -> Callable[[str], None]:
+    """`check_engine_in_an_environment(backend)`: it runs, and goes on exactly where it was saved."""
+
+    def check(backend: str) -> None:
+        env = make_env(backend=backend, device="cpu", motions="walk")
+        assert env.unwrapped.simulator.capabilities.name == backend
+        env.reset(seed=0)
+        roll(env, 12)
+        saved = env.unwrapped.state_dict()
+        wanted = roll(env, 5, first=12)
+        other = make_env(backend=backend, device="cpu", motions="walk")
+        other.reset(seed=1)
+        other.unwrapped.load_state_dict(saved)
+        for a, b in zip(wanted, roll(other, 5, first=12), strict=True):
+            assert_equal(a, b)
+        assert all(torch.isfinite(step[0]).all() for step in wanted)
+
+    return check

@@ -61,6 +61,7 @@ def test_stepping_is_bit_equal_to_a_loop_of_mj_step(robot, make_simulator, resti
     assert touched, "the floor must take part"
 
 
+@pytest.mark.parametrize("robot", ["AMP", "SMPL", "SwordShield", "H1Hands", "G1"], indirect=True)
 def test_body_states_are_those_that_mujoco_computes(robot, make_simulator, resting, drawn):
     simulator = make_simulator(robot, 2)
     simulator.set_state(everywhere(simulator), resting(robot, 2, height=0.9, velocity=(0.5, 0.2, 0.0)))

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import tyro
 
+from proto_agents.algorithms.discriminator_reward import DiscriminatorConfig
 from proto_agents.algorithms.ppo import PPOConfig
-from proto_agents.algorithms.style import StyleConfig
 from proto_agents.evaluation import EvaluationConfig
 from proto_agents.models.actor_critic import ActorCriticConfig
 from proto_agents.parsing import ConfigError, load_yaml, merge, nearest, parse_dataclass, plain
@@ -81,8 +81,8 @@ class Experiment:
     """the networks"""
     algorithm: PPOConfig = field(default_factory=PPOConfig)
     """the learner; `kind` says which"""
-    style: StyleConfig = field(default_factory=StyleConfig)
-    """a reward for style beside that of the environment; `kind` says which"""
+    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
+    """a learned reward beside that of the environment; `kind` says which"""
     runner: RunnerConfig = field(default_factory=RunnerConfig)
     """length and bookkeeping"""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)

@@ -15,8 +15,8 @@ from gymnasium.vector import VectorEnv
 from torch import Tensor
 
 from proto_agents import checkpoint as checkpoints
+from proto_agents.algorithms.discriminator_reward import DiscriminatorReward
 from proto_agents.algorithms.ppo import PPO
-from proto_agents.algorithms.style import StyleReward
 from proto_agents.environment import TensorEnvironment, Transition
 from proto_agents.evaluation import EvaluationConfig, EvaluationReport, evaluate
 from proto_agents.logging import LoggerName, Writer, make_writers
@@ -109,7 +109,7 @@ class Runner:
         learner: PPO,
         config: RunnerConfig | None = None,
         *,
-        style: StyleReward | None = None,
+        discriminator: DiscriminatorReward | None = None,
         evaluation_env: VectorEnv | None = None,
         evaluation: EvaluationConfig | None = None,
         experiment: Mapping[str, Any] | None = None,
@@ -121,7 +121,7 @@ class Runner:
             env: any gymnasium vector environment.
             learner: made for the environment's single spaces.
             config: length and bookkeeping.
-            style: rewards style and learns to.
+            discriminator: rewards what passes for an expert's, and learns to tell.
             evaluation_env: a second environment; without it nothing is evaluated and best/ is not written.
             evaluation: seed and limits of evaluations.
             experiment: what config.yaml will say; the configurations given here where None.
@@ -130,7 +130,7 @@ class Runner:
         self.config = config or RunnerConfig()
         self.env = TensorEnvironment(env, learner.device)
         self.learner = learner
-        self.style = style
+        self.discriminator = discriminator
         self.evaluation_env = evaluation_env
         self.evaluation = evaluation or EvaluationConfig()
         self.experiment = dict(experiment) if experiment is not None else self._own_experiment()
@@ -188,8 +188,8 @@ class Runner:
         collected = time.monotonic()
         self.learner.progress = self.samples / self.config.max_samples
         values |= self.learner.update(buffer, self.learner.value(self.observations))
-        if self.style is not None:
-            values |= self.style.update()
+        if self.discriminator is not None:
+            values |= self.discriminator.update()
         updated = time.monotonic()
         self.iteration += 1
         samples = buffer.horizon * self.env.num_envs
@@ -205,8 +205,8 @@ class Runner:
         checkpoints.load_model(self.learner.model, folder)
         tensors = checkpoints.load_tensors(folder / checkpoints.TRAINER_FILE)
         self.learner.load_state_dict(_strip("learner/", tensors))
-        if self.style is not None:
-            self.style.load_state_dict(_strip("style/", tensors))
+        if self.discriminator is not None:
+            self.discriminator.load_state_dict(_strip("discriminator/", tensors))
         self.samples, self.iteration, self.best = state["samples"], state["iteration"], state["best"]
         self.env.steps = state["steps"]
         environment = _strip("environment/", tensors)
@@ -226,7 +226,7 @@ class Runner:
         buffer.clear()
         for _ in range(buffer.horizon):
             step = self.learner.act(self.observations)
-            transition = self._reward_style(self.env.step(step.action))
+            transition = self._reward(self.env.step(step.action))
             buffer.add(step, transition, self.learner.value(transition.truncated_observations))
             self.observations = transition.observations
             done = transition.terminated | transition.truncated
@@ -239,11 +239,11 @@ class Runner:
         self._last_episode = self.statistics.take() or self._last_episode
         return values | self._last_episode
 
-    def _reward_style(self, transition: Transition) -> Transition:
+    def _reward(self, transition: Transition) -> Transition:
         """The transition with the reward of the discriminator, if there is one; it may end episodes."""
-        if self.style is None:
+        if self.discriminator is None:
             return transition
-        transition, ended = self.style.shape(transition)
+        transition, ended = self.discriminator.shape(transition)
         if ended is None or not bool(ended.any()):
             return transition
         return replace(transition, observations=self.env.restart(ended))
@@ -274,8 +274,8 @@ class Runner:
 
     def _save(self, name: str) -> Path:
         trainer = {f"learner/{key}": value for key, value in self.learner.state_dict().items()}
-        if self.style is not None:
-            trainer |= {f"style/{key}": value for key, value in self.style.state_dict().items()}
+        if self.discriminator is not None:
+            trainer |= {f"discriminator/{key}": value for key, value in self.discriminator.state_dict().items()}
         environment = self.env.state_dict()
         if environment is not None:
             trainer |= {f"environment/{key}": value for key, value in environment.items()}

@@ -10,7 +10,7 @@ import gymnasium
 import torch
 from gymnasium.vector import VectorEnv
 
-from proto_agents.algorithms.style import GROUPS, StyleReward
+from proto_agents.algorithms.discriminator_reward import GROUPS, DiscriminatorReward
 from proto_agents.checkpoint import CheckpointError, find_checkpoint
 from proto_agents.config import Experiment
 from proto_agents.models.symmetry import Symmetry
@@ -92,28 +92,29 @@ def mirror_image(env: VectorEnv) -> Symmetry:
         raise ConfigError(f"model.symmetric: {name} has no mirror image: {error}") from error
 
 
-def style_reward(experiment: Experiment, env: VectorEnv, device: torch.device) -> StyleReward | None:
+def discriminator_reward(experiment: Experiment, env: VectorEnv, device: torch.device) -> DiscriminatorReward | None:
     """The reward of a discriminator that the experiment asks for; None if it asks for none.
 
     Raises:
         ConfigError: the environment does not show what the discriminator reads, or has no experts.
     """
-    kind, name = experiment.style.kind, experiment.env.id
-    if kind == "none":
+    config, name = experiment.discriminator, experiment.env.id
+    if config.kind == "none":
         return None
+    asked, group = f"discriminator.kind {config.kind}: {name}", GROUPS[config.kind]
     sizes = observation_sizes(env.single_observation_space)
-    if GROUPS[kind] not in sizes:
+    if group not in sizes:
         raise ConfigError(
-            f"style.kind {kind}: {name} shows {sorted(sizes)}, no observations {GROUPS[kind]!r}; a Proto environment "
-            "shows all of its groups with env.kwargs.observation: groups"
+            f"{asked} shows {sorted(sizes)}, no observations {group!r}; a Proto environment shows all of its groups "
+            "with env.kwargs.observation: groups"
         )
     sample = getattr(env.unwrapped, "sample_style", None)
-    if sample is None and kind == "amp":
-        raise ConfigError(f"style.kind {kind}: {name} has no experts: it lacks 'sample_style'")
+    if sample is None and config.kind == "amp":
+        raise ConfigError(f"{asked} has no experts: it lacks 'sample_style'")
     try:
-        return StyleReward(sizes[GROUPS[kind]], sample, experiment.style, seed=experiment.runner.seed, device=device)
+        return DiscriminatorReward(sizes[group], sample, config, seed=experiment.runner.seed, device=device)
     except (RuntimeError, ValueError) as error:
-        raise ConfigError(f"style.kind {kind}: {name}: {error}") from error
+        raise ConfigError(f"{asked}: {error}") from error
 
 
 def find_run(name: str, prefer: tuple[str, ...] = ("best", "last")) -> tuple[Experiment, Path]:

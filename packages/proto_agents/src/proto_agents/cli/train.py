@@ -10,7 +10,7 @@ import tyro
 
 from proto_agents.algorithms.ppo import PPO
 from proto_agents.checkpoint import CheckpointError, load_model
-from proto_agents.cli.environments import find_run, learner_device, make_environment, mirror_image, style_reward
+from proto_agents.cli.environments import discriminator_reward, find_run, learner_device, make_environment, mirror_image
 from proto_agents.cli.report import write_report
 from proto_agents.config import (
     FREE_MAPPINGS,
@@ -92,7 +92,7 @@ def train(experiment: Experiment, resume: Path | None = None) -> RunResult:
             env,
             learner,
             experiment.runner,
-            style=style_reward(experiment, env, learner.device),
+            discriminator=discriminator_reward(experiment, env, learner.device),
             evaluation_env=evaluation_env,
             evaluation=settings,
             experiment=plain(experiment),

@@ -16,7 +16,11 @@ from proto_envs.context import ObjectState, ResetState, RobotState
 from proto_envs.scenes import SceneBatch
 from proto_envs.terrain import FLAT, Terrain
 
-__all__ = ["Capabilities", "SimulationSettings", "Simulator", "UnsupportedError"]
+__all__ = ["Capabilities", "SimulationSettings", "Simulator", "UnsupportedError", "diverged"]
+
+
+_LARGEST = 1e10
+"""MuJoCo's bound (mjMAXVAL) of coordinates and velocities: what is larger has diverged"""
 
 
 class UnsupportedError(NotImplementedError):
@@ -177,3 +181,10 @@ class Simulator(Protocol):
 
     def close(self) -> None:
         """Free what the engine holds."""
+
+
+def diverged(*numbers: Tensor) -> Tensor:
+    """(N,) bool: some of an environment's numbers (N, ...) are not finite, or larger than any that physics has."""
+    # NaN is no smaller than anything.
+    sane = [(part.flatten(1).abs() < _LARGEST).all(-1) for part in numbers]
+    return ~torch.stack(sane).all(0)

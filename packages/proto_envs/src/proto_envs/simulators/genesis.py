@@ -14,7 +14,7 @@ from torch import Tensor
 from poselib.rotations import quat_apply_inverse, xyzw_from_wxyz
 from proto_envs.context import ResetState, RobotState
 from proto_envs.robots import Robot
-from proto_envs.simulators.base import Capabilities, SimulationSettings, UnsupportedError
+from proto_envs.simulators.base import Capabilities, SimulationSettings, UnsupportedError, diverged
 from proto_envs.simulators.compilation import news_of_compilation
 from proto_envs.simulators.coordinates import Coordinates
 from proto_envs.simulators.family import MujocoFamily
@@ -31,8 +31,6 @@ sys.excepthook = _hook
 
 __all__ = ["GenesisSimulator"]
 
-_LARGEST = 1e10
-"""MuJoCo's bound (mjMAXVAL) of coordinates and velocities: what is larger has diverged"""
 _FRICTIONS = (0.01, 5.0)
 """that Genesis takes of a surface; the larger of two in contact counts"""
 _DOFS = slice(6, None)
@@ -164,8 +162,7 @@ class GenesisSimulator(MujocoFamily):
             self._pushed = False
         self._refresh()
         # Genesis leaves a state as it was where it would come out as NaN, or had no room for contacts, and notes it.
-        bounded = [(rows.abs() < _LARGEST).all(-1) for rows in (self._positions(), self._velocities())]
-        self._unstable.copy_(~(bounded[0] & bounded[1]) | solver.get_error_envs_mask())
+        self._unstable.copy_(diverged(self._positions(), self._velocities()) | solver.get_error_envs_mask())
 
     def _positions(self, ids: Tensor | None = None) -> Tensor:
         return self._solver.get_qpos(None, ids)

@@ -16,7 +16,7 @@ from poselib.kinematics import forward_kinematics, forward_velocities
 from poselib.rotations import exp_map_from_quat, quat_apply, quat_difference, quat_from_exp_map
 from proto_envs.context import ObjectState, ResetState, RobotState
 from proto_envs.robots import Robot
-from proto_envs.simulators.base import Capabilities, SimulationSettings, UnsupportedError
+from proto_envs.simulators.base import Capabilities, SimulationSettings, UnsupportedError, diverged
 from proto_envs.simulators.coordinates import Coordinates
 from proto_envs.simulators.isaacgym_link import Link
 from proto_envs.simulators.isaacgym_robot import IsaacGymRobot
@@ -28,8 +28,6 @@ __all__ = ["IsaacGymSimulator"]
 
 _SPACING = 5.0
 """m between robots, which do not meet, so that the search for contacts need not tell them apart"""
-_LARGEST = 1e10
-"""what is larger has diverged, of all coordinates and velocities"""
 _OFFERED = ("damping", "mass", "stiffness")
 """parameters that Isaac Gym lets a program change while it runs, on CUDA too"""
 
@@ -157,8 +155,7 @@ class IsaacGymSimulator:
         self._dofs.copy_(arrays["dofs"].view(self._dofs.shape))
         self._contacts.copy_(arrays["contacts"].view(self._contacts.shape))
         # NaN is no smaller than anything.
-        sane = self._bodies.flatten(1).abs() < _LARGEST
-        self._unstable = ~(sane.all(-1) & (self._dofs.flatten(1).abs() < _LARGEST).all(-1))
+        self._unstable = diverged(self._bodies, self._dofs)
 
     def unstable(self) -> Tensor:
         """(N,) bool: the last step left numbers that are not finite, or larger than any that physics has."""

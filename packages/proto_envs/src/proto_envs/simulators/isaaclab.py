@@ -14,7 +14,7 @@ from torch import Tensor
 
 from proto_envs.context import ObjectState, ResetState, RobotState
 from proto_envs.robots import Robot
-from proto_envs.simulators.base import Capabilities, SimulationSettings, UnsupportedError
+from proto_envs.simulators.base import Capabilities, SimulationSettings, UnsupportedError, diverged
 from proto_envs.simulators.coordinates import Coordinates
 from proto_envs.simulators.mjcf import JointLayout, physics_spec
 
@@ -43,8 +43,6 @@ _CONTACTS = 64
 _ROWS_PER_CONTACT = 4
 """constraints that a contact with friction makes"""
 _BALLS = "Newton 1.6 leaves out their armature where it reads USD"
-_LARGEST = 1e10
-"""what is larger has diverged, of all coordinates and velocities"""
 
 
 class IsaacLabSimulator:
@@ -155,8 +153,7 @@ class IsaacLabSimulator:
         """(N,) bool: the last step left numbers that are not finite, or larger than any that physics has."""
         data = self._articulation.data
         fields = (data.body_link_pose_w, data.body_link_vel_w, data.joint_pos, data.joint_vel)
-        numbers = torch.cat([field.torch.flatten(1) for field in fields], dim=-1)
-        return ~(numbers.abs() < _LARGEST).all(-1)  # NaN is no smaller than anything
+        return diverged(*(field.torch for field in fields))
 
     # --- reading -----------------------------------------------------------------------------------------------------
 

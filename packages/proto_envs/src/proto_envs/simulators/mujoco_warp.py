@@ -16,7 +16,7 @@ from torch import Tensor
 from poselib.rotations import quat_apply_inverse, xyzw_from_wxyz
 from proto_envs.context import ResetState, RobotState
 from proto_envs.robots import Robot
-from proto_envs.simulators.base import Capabilities, SimulationSettings, UnsupportedError
+from proto_envs.simulators.base import Capabilities, SimulationSettings, UnsupportedError, diverged
 from proto_envs.simulators.coordinates import Coordinates, read_robot
 from proto_envs.simulators.family import MujocoFamily
 from proto_envs.simulators.mjcf import PROJECTILE, physics_spec
@@ -31,8 +31,6 @@ _LOG = logging.getLogger(__name__)
 
 _UNKNOWN_FLAGS = int(mujoco.mjtDisableBit.mjDSBL_AUTORESET) | int(mujoco.mjtDisableBit.mjDSBL_MIDPHASE)
 """of MuJoCo, which MuJoCo Warp does not take: it neither resets by itself nor has that phase"""
-_LARGEST = 1e10
-"""MuJoCo's bound (mjMAXVAL) of coordinates and velocities: what is larger has diverged"""
 _STATE = ("qpos", "qvel", "qacc_warmstart", "xfrc_applied", "mocap_pos", "mocap_quat")
 """fields of the data that the future depends on"""
 _UNUSED = ("body_simple", "dof_length", "body_fluid_box_adr", "body_fluid_ellipsoid_adr")
@@ -186,8 +184,7 @@ class MujocoWarpSimulator(MujocoFamily):
             self._pushed = False
         if self._objects.forces.numel():
             self._objects.forces.copy_(self._sensed()[:, -self._objects.forces.shape[1] :])
-        # NaN is no smaller than anything.
-        self._unstable = ~((self._qpos.abs() < _LARGEST).all(-1) & (self._qvel.abs() < _LARGEST).all(-1))
+        self._unstable = diverged(self._qpos, self._qvel)
         self._overflow.look()
 
     def _launch_physics(self) -> None:

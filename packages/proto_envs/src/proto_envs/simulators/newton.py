@@ -19,7 +19,7 @@ from torch import Tensor
 from poselib.rotations import quat_apply, quat_apply_inverse, xyzw_from_wxyz
 from proto_envs.context import ObjectState, ResetState, RobotState
 from proto_envs.robots import Robot
-from proto_envs.simulators.base import Capabilities, SimulationSettings
+from proto_envs.simulators.base import Capabilities, SimulationSettings, diverged
 from proto_envs.simulators.compilation import news_of_compilation
 from proto_envs.simulators.coordinates import Coordinates
 from proto_envs.simulators.family import MujocoFamily
@@ -38,8 +38,6 @@ _LOG = logging.getLogger(__name__)
 
 _PATIENCE = 30.0
 """s that a model takes to build at most where its kernels are compiled"""
-_LARGEST = 1e10
-"""MuJoCo's bound (mjMAXVAL) of coordinates and velocities: what is larger has diverged"""
 _FLAGS = {
     "gravity": newton.ModelFlags.MODEL_PROPERTIES,
     "friction": newton.ModelFlags.SHAPE_PROPERTIES,
@@ -186,7 +184,7 @@ class NewtonSimulator(MujocoFamily):
             (wp.to_torch(self._world.shape_world), parts),
             (self.num_envs, bodies, objects),
         )
-        self._contacts_with_ground = torch.zeros(self.num_envs, self._skeleton.num_bodies, 3, device=self.device)
+        self._forces_of_ground = torch.zeros(self.num_envs, self._skeleton.num_bodies, 3, device=self.device)
 
     def _fields(self) -> NewtonFields:
         world, rows = self._world, self._rows
@@ -225,11 +223,10 @@ class NewtonSimulator(MujocoFamily):
             self._pushed = False
         if self._contact_forces is not None:
             forces = self._contact_forces.sums()
-            self._contacts_with_ground = forces[:, 0]
+            self._forces_of_ground = forces[:, 0]
             if self._objects.forces.numel():
                 self._objects.forces.copy_(-forces[:, 1:])
-        # NaN is no smaller than anything.
-        self._unstable = ~((self._qpos.abs() < _LARGEST).all(-1) & (self._qvel.abs() < _LARGEST).all(-1))
+        self._unstable = diverged(self._qpos, self._qvel)
         self._overflow.look()
 
     def _launch_physics(self) -> None:
@@ -272,7 +269,7 @@ class NewtonSimulator(MujocoFamily):
         return RobotState(poses[..., :3], rotations, linear, angular, read)
 
     def _ground_forces(self) -> Tensor:
-        return self._contacts_with_ground.clone()
+        return self._forces_of_ground.clone()
 
     def unstable(self) -> Tensor:
         """(N,) bool: the last step left numbers that are not finite, or larger than any that physics has."""
@@ -297,7 +294,7 @@ class NewtonSimulator(MujocoFamily):
             live[ids] = start[ids]
         self._objects.forget(ids)
         if self._contact_forces is not None:
-            self._contacts_with_ground[ids] = 0.0
+            self._forces_of_ground[ids] = 0.0
         self._unstable[ids] = False
 
     def set_objects(self, ids: Tensor | None, state: ObjectState, *, held_only: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""Rewards for style: the discriminator's formulas, its memory, and that an agent learns from them alone."""
+"""Rewards of discriminators: their's formulas, its memory, and that an agent learns from them alone."""
 
 import gymnasium
 import numpy as np
@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
+from proto_agents.algorithms.discriminator_reward import DiscriminatorConfig, DiscriminatorReward, Replay
 from proto_agents.algorithms.ppo import PPO, PPOConfig
-from proto_agents.algorithms.style import Replay, StyleConfig, StyleReward
 from proto_agents.environment import TensorEnvironment
 from proto_agents.models.actor_critic import ActorCriticConfig
 from proto_agents.models.discriminator import Discriminator, DiscriminatorLoss, style_reward
@@ -56,7 +56,7 @@ class Slider(gymnasium.vector.VectorEnv):
 
 
 def make_style(**given):
-    return StyleReward(2, Slider(1).sample_style, StyleConfig(**{"kind": "amp", **SMALL, **given}))
+    return DiscriminatorReward(2, Slider(1).sample_style, DiscriminatorConfig(**{"kind": "amp", **SMALL, **given}))
 
 
 # --- formulas --------------------------------------------------------------------------------------------------------
@@ -113,7 +113,9 @@ def test_the_gradient_penalty_flattens_the_discriminator():
 
 
 def test_not_being_away_is_the_expert_of_a_differential_discriminator():
-    style = StyleReward(3, config=StyleConfig(kind="add", learning_rate=3e-3, gradient_penalty=0.1, **SMALL))
+    style = DiscriminatorReward(
+        3, config=DiscriminatorConfig(kind="add", learning_rate=3e-3, gradient_penalty=0.1, **SMALL)
+    )
     assert style.group == "difference" and not style.experts(4).any()
     for _ in range(60):
         style._seen.append(torch.tensor([1.0, 5.0, 0.1]) * (2.0 + torch.randn(256, 3, generator=style.generator)))
@@ -125,17 +127,17 @@ def test_not_being_away_is_the_expert_of_a_differential_discriminator():
 
 
 def test_the_penalty_is_taken_where_the_differences_are():
-    away, style = torch.randn(256, 3) + 2.0, StyleReward(3, config=StyleConfig(kind="add", **SMALL))
+    away, style = torch.randn(256, 3) + 2.0, DiscriminatorReward(3, config=DiscriminatorConfig(kind="add", **SMALL))
     style._seen.append(away)
     style.update()
     seen = style.model.normalizer.normalize(away[:64])
     wanted = style.model.gradient_penalty(seen)
-    torch.testing.assert_close(style._step(away[:64])["style/gradient_penalty"], wanted)
+    torch.testing.assert_close(style._step(away[:64])["discriminator/gradient_penalty"], wanted)
 
 
 def test_amp_without_samples_is_refused():
     with pytest.raises(ValueError, match="AMP needs samples of experts"):
-        StyleReward(3, config=StyleConfig(kind="amp"))
+        DiscriminatorReward(3, config=DiscriminatorConfig(kind="amp"))
 
 
 # --- memory ----------------------------------------------------------------------------------------------------------
@@ -183,7 +185,7 @@ def test_it_sees_where_a_step_led_to_and_not_the_episode_after():
     assert transition.truncated.all()
     assert transition.outcome["style"].tolist() == [[0.5, 0.5]] * 3
     assert transition.observations["style"].tolist() == [[0.0, 0.0]] * 3
-    style = make_style(task_weight=2.0, style_weight=3.0)
+    style = make_style(task_weight=2.0, reward_weight=3.0)
     shaped, ended = style.shape(transition)
     assert ended is None and not shaped.terminated.any()
     reward = style_reward(style.model(torch.tensor([[0.5, 0.5]]))).item()
@@ -197,11 +199,11 @@ def test_whoever_is_poor_for_too_long_begins_anew(tmp_path):
     learner = PPO(env.single_observation_space, env.single_action_space, PPOConfig(horizon=7))
     style = make_style(poor_reward=0.5, poor_steps=3)
     style.model.forward = lambda features: torch.where(features[:, 0] > 0.9, 10.0, -10.0)
-    runner = Runner(env, learner, RunnerConfig(run_dir=str(tmp_path / "run")), style=style, quiet=True)
+    runner = Runner(env, learner, RunnerConfig(run_dir=str(tmp_path / "run")), discriminator=style, quiet=True)
     runner.env.reset()
     ages, terminated = [], []
     for speed in (0.0, 0.0, 0.5, 0.0, 0.0, 0.0):
-        transition = runner._reward_style(runner.env.step(torch.tensor([[speed], [0.5]])))
+        transition = runner._reward(runner.env.step(torch.tensor([[speed], [0.5]])))
         ages.append(env.age.tolist())
         terminated.append(transition.terminated.tolist())
     assert ages == [[1, 1], [2, 2], [3, 3], [4, 4], [5, 5], [0, 6]]
@@ -212,7 +214,7 @@ def test_whoever_is_poor_for_too_long_begins_anew(tmp_path):
 
 def test_samples_of_another_size_are_refused():
     with pytest.raises(ValueError, match=r"sample_style\(1\) gave \(1, 2\), want \(1, 5\)"):
-        StyleReward(5, Slider(1).sample_style)
+        DiscriminatorReward(5, Slider(1).sample_style)
 
 
 @pytest.mark.parametrize(("gradient_steps", "learns"), [(4, True), (0, False)])
@@ -224,11 +226,13 @@ def test_an_agent_learns_a_style_from_samples_alone(tmp_path, gradient_steps, le
         PPOConfig(horizon=8, minibatch_size=256, epochs=4, kl_target=0.02, kl_stop=None, gamma=0.5),
         ActorCriticConfig(hidden_sizes=(16,), critic_hidden_sizes=(16,), std=0.15),
     )
-    config = StyleConfig(kind="amp", **SMALL, gradient_steps=gradient_steps, learning_rate=1e-3, task_weight=0.0)
-    style = StyleReward(2, env.sample_style, config)
-    runner = Runner(env, learner, RunnerConfig(run_dir=str(tmp_path / "run")), style=style, quiet=True)
+    config = DiscriminatorConfig(
+        kind="amp", **SMALL, gradient_steps=gradient_steps, learning_rate=1e-3, task_weight=0.0
+    )
+    style = DiscriminatorReward(2, env.sample_style, config)
+    runner = Runner(env, learner, RunnerConfig(run_dir=str(tmp_path / "run")), discriminator=style, quiet=True)
     values = [runner.iterate(buffer) for buffer in [learner.make_buffer(64)] for _ in range(60)]
     assert values[0]["metrics/speed"] == pytest.approx(0.0, abs=0.1)
     assert (abs(np.mean([value["metrics/speed"] for value in values[-5:]]) - 1.0) < 0.2) == learns
     if learns:
-        assert values[0]["style/expert_accuracy"] <= 1.0 and values[-1]["style/agent_accuracy"] < 0.95
+        assert values[-1]["discriminator/agent_accuracy"] < 0.95

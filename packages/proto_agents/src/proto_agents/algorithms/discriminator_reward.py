@@ -22,21 +22,21 @@ from proto_agents.environment import Transition
 from proto_agents.models.discriminator import Discriminator, DiscriminatorLoss, style_reward
 from proto_agents.optimizers import load_optimizer_state, optimizer_state
 
-__all__ = ["GROUPS", "Replay", "StyleConfig", "StyleReward"]
+__all__ = ["GROUPS", "DiscriminatorConfig", "DiscriminatorReward", "Replay"]
 
 GROUPS = {"amp": "style", "add": "difference"}
 """observation group that each kind of discriminator reads"""
 
 
 @dataclass(frozen=True, kw_only=True)
-class StyleConfig:
-    """Settings of the style reward; losses and their weights are those of AMP."""
+class DiscriminatorConfig:
+    """Settings of a reward that a discriminator gives; losses and their weights are those of AMP."""
 
     kind: Literal["none", "amp", "add"] = "none"
     """none: the environment's reward alone; amp, add: a discriminator's beside it, of style or of tracking"""
     task_weight: float = 0.5
     """of the environment's reward"""
-    style_weight: float = 0.5
+    reward_weight: float = 0.5
     """of the discriminator's, 0 to 9.2 each step"""
     hidden_sizes: tuple[int, ...] = (512, 256)
     """widths of the discriminator's hidden layers"""
@@ -88,14 +88,14 @@ class Replay:
         return self.samples[rows].float()
 
 
-class StyleReward:
+class DiscriminatorReward:
     """The discriminator, what it is trained on, and the rewards it gives. Randomness comes from `self.generator`."""
 
     def __init__(
         self,
         features: int,
         sample: Callable[[int], Tensor] | None = None,
-        config: StyleConfig | None = None,
+        config: DiscriminatorConfig | None = None,
         *,
         seed: int = 0,
         device: str | torch.device = "cpu",
@@ -113,7 +113,7 @@ class StyleReward:
             KeyError: for the kind "none".
             ValueError: if `sample` is missing or gives other features than the group has.
         """
-        self.config = config or StyleConfig(kind="amp")
+        self.config = config or DiscriminatorConfig(kind="amp")
         self.group = GROUPS[self.config.kind]
         self.device = torch.device(device)
         self.generator = torch.Generator(self.device).manual_seed(seed)
@@ -149,8 +149,8 @@ class StyleReward:
         features = transition.outcome[self.group]
         reward = style_reward(self.model(features))
         self._seen.append(features[transition.valid])
-        mixed = self.config.task_weight * transition.reward + self.config.style_weight * reward
-        shaped = replace(transition, reward=mixed, metrics=transition.metrics | {"style_reward": reward})
+        mixed = self.config.task_weight * transition.reward + self.config.reward_weight * reward
+        shaped = replace(transition, reward=mixed, metrics=transition.metrics | {"discriminator_reward": reward})
         if not self.config.poor_reward:
             return shaped, None
         done = transition.terminated | transition.truncated
@@ -195,10 +195,10 @@ class StyleReward:
         total.backward()
         self.optimizer.step()
         return {
-            "style/loss": loss.classification,
-            "style/gradient_penalty": penalty,
-            "style/expert_accuracy": loss.expert_accuracy,
-            "style/agent_accuracy": loss.agent_accuracy,
+            "discriminator/loss": loss.classification,
+            "discriminator/gradient_penalty": penalty,
+            "discriminator/expert_accuracy": loss.expert_accuracy,
+            "discriminator/agent_accuracy": loss.agent_accuracy,
         }
 
     def state_dict(self) -> dict[str, Tensor]:
