@@ -20,7 +20,6 @@ twice ours.
 from __future__ import annotations
 
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -54,7 +53,6 @@ try:
 except ImportError as error:
     raise SystemExit(f"{error}; pip install rsl-rl-lib, or uv run --with rsl-rl-lib python {sys.argv[0]}") from None
 
-MIB = 2.0**20
 LEARNING_RATE = 1e-5
 """small: nothing is learned from random rewards, and the policy should stay where the ratio is computed"""
 VALUE_WEIGHT = 1.0
@@ -361,12 +359,17 @@ def _memory(name: str, side: str, args: Arguments) -> float:
 def grown_mib(work: Workload, side: str) -> float:
     """How much the most memory that this process ever held exceeds what it held before the learner was made."""
     SIDES[side](WORKLOADS["tiny"], "cpu").update()  # what is loaded at the first use
-    status = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    before = next(float(line.split()[1]) / 1024.0 for line in status if line.startswith("VmRSS"))
+    before = _resident_mib("VmRSS")
     learner = SIDES[side](work, "cpu")
     for _ in range(2):
         learner.update()
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0 - before, 1)
+    return round(_resident_mib("VmHWM") - before, 1)
+
+
+def _resident_mib(kind: str) -> float:
+    """Memory of this process: VmRSS now, VmHWM the most so far (getrusage would count the parent's at the start)."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(float(line.split()[1]) / 1024.0 for line in status if line.startswith(kind))
 
 
 def _spaces(work: Workload) -> tuple[gymnasium.spaces.Box, gymnasium.spaces.Box]:
