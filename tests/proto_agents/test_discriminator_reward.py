@@ -1,5 +1,9 @@
 """Rewards of discriminators: their's formulas, its memory, and that an agent learns from them alone."""
 
+import copy
+import json
+from dataclasses import replace
+
 import gymnasium
 import numpy as np
 import pytest
@@ -10,6 +14,7 @@ from gymnasium.vector.utils import batch_space
 
 from proto_agents.algorithms.discriminator_reward import DiscriminatorConfig, DiscriminatorReward, Replay
 from proto_agents.algorithms.ppo import PPO, PPOConfig
+from proto_agents.checkpoint import load_tensors
 from proto_agents.environment import TensorEnvironment
 from proto_agents.models.actor_critic import ActorCriticConfig
 from proto_agents.models.discriminator import Discriminator, DiscriminatorLoss, style_reward
@@ -109,6 +114,33 @@ def test_the_gradient_penalty_flattens_the_discriminator():
     assert slopes[1] < 0.5 * slopes[0]
 
 
+def test_a_gradient_step_is_that_of_the_whole_loss():
+    """Gradients against those of a loss that is put together here, the penalty sample by sample."""
+    weights = {"gradient_penalty": 3.0, "weight_decay": 0.02, "logit_decay": 0.3}
+    style = make_style(learning_rate=0.0, **weights)
+    generator = torch.Generator().manual_seed(3)
+    agent, replay = torch.randn(2, 30, 2, generator=generator)
+    experts = torch.as_tensor(Slider(1).sample_style(30))
+    style.experts, style.replay.samples = lambda count: experts, replay.half()
+    style.replay.draw = lambda count, generator: replay
+    style.replay.added = 30
+    style.model.normalizer.update(torch.cat([agent, experts]))
+    style._step(agent)
+
+    model = copy.deepcopy(style.model).double()
+    normalizer = style.model.normalizer
+    expert, present, past = (normalizer.normalize(part).double() for part in (experts, agent, replay))
+    chances = [torch.sigmoid(model.network(part)).squeeze(-1) for part in (expert, present, past)]
+    loss = -0.5 * chances[0].log().mean() - 0.25 * ((1 - chances[1]).log().mean() + (1 - chances[2]).log().mean())
+    slopes = [torch.autograd.functional.jacobian(model.network, row, create_graph=True) for row in expert]
+    loss = loss + 3.0 * sum(slope.square().sum() for slope in slopes) / 30
+    matrices = [model.network[0].weight, model.network[2].weight]
+    loss = loss + 0.02 * sum(matrix.square().sum() for matrix in matrices) + 0.3 * matrices[1].square().sum()
+    gradients = torch.autograd.grad(loss, list(model.network.parameters()))
+    for found, wanted in zip(style.model.network.parameters(), gradients, strict=True):
+        torch.testing.assert_close(found.grad.double(), wanted, rtol=1e-4, atol=1e-6)
+
+
 # --- differences -----------------------------------------------------------------------------------------------------
 
 
@@ -151,8 +183,28 @@ def test_a_full_memory_forgets_the_oldest():
     assert len(replay) == 4 and set(replay.draw(200, generator).flatten().tolist()) == {5.0, 6.0, 7.0, 8.0}
 
 
+def test_of_more_than_a_memory_holds_the_latest_stay():
+    replay, generator = Replay(4, 1, torch.device("cpu")), torch.Generator().manual_seed(0)
+    for first in (0.0, 10.0):
+        replay.add(first + torch.arange(10.0).unsqueeze(1))
+        assert set(replay.draw(200, generator).flatten().tolist()) == {first + rest for rest in (6.0, 7.0, 8.0, 9.0)}
+
+
+def test_what_is_remembered_is_of_rollouts_before():
+    style, drawn = make_style(replay_share=1.0), []
+    draw = style.replay.draw
+    style.replay.draw = lambda count, generator: drawn.append(draw(count, generator)) or drawn[-1]
+    for rollout in (1.0, 2.0, 3.0):
+        style._seen.append(torch.full((100, 2), rollout))
+        style.update()
+        assert {value for part in drawn for value in part.flatten().tolist()} == {1.0, 2.0, 3.0} - {
+            later for later in (1.0, 2.0, 3.0) if later >= rollout
+        }
+        drawn.clear()
+
+
 def test_of_what_is_seen_the_asked_share_is_remembered():
-    style = make_style(replay_size=100_000, replay_share=0.3, gradient_steps=0)
+    style = make_style(replay_size=100_000, replay_share=0.3, gradient_steps=1)
     style._seen.append(torch.randn(20_000, 2))
     style.update()
     assert len(style.replay) == pytest.approx(6000, rel=0.1)
@@ -217,22 +269,98 @@ def test_samples_of_another_size_are_refused():
         DiscriminatorReward(5, Slider(1).sample_style)
 
 
-@pytest.mark.parametrize(("gradient_steps", "learns"), [(4, True), (0, False)])
-def test_an_agent_learns_a_style_from_samples_alone(tmp_path, gradient_steps, learns):
-    env = Slider(64)
+def test_a_discriminator_without_training_needs_saying_so():
+    with pytest.raises(ValueError, match="gradient_steps must be at least 1; without training: trained: false"):
+        make_style(gradient_steps=0)
+
+
+def make_runner(folder, env, iterations=50, **given):
+    settings = {"kind": "amp", "gradient_steps": 4, "learning_rate": 1e-3, "task_weight": 0.0}
+    config = DiscriminatorConfig(**SMALL, **settings, **given)
     learner = PPO(
         env.single_observation_space,
         env.single_action_space,
         PPOConfig(horizon=8, minibatch_size=256, epochs=4, kl_target=0.02, kl_stop=None, gamma=0.5),
         ActorCriticConfig(hidden_sizes=(16,), critic_hidden_sizes=(16,), std=0.15),
-    )
-    config = DiscriminatorConfig(
-        kind="amp", **SMALL, gradient_steps=gradient_steps, learning_rate=1e-3, task_weight=0.0
+        reward_parts=config.reward_parts,
     )
     style = DiscriminatorReward(2, env.sample_style, config)
-    runner = Runner(env, learner, RunnerConfig(run_dir=str(tmp_path / "run")), discriminator=style, quiet=True)
-    values = [runner.iterate(buffer) for buffer in [learner.make_buffer(64)] for _ in range(60)]
+    settings = RunnerConfig(run_dir=str(folder), max_samples=iterations * 8 * env.num_envs, logger="none")
+    return Runner(env, learner, settings, discriminator=style, quiet=True)
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("separate_critic", [False, True])
+@pytest.mark.parametrize("trained", [True, False])
+def test_an_agent_learns_a_style_from_samples_alone(tmp_path, trained, separate_critic):
+    """And from a discriminator that is not trained it learns nothing of it."""
+    runner = make_runner(tmp_path, Slider(64), trained=trained, separate_critic=separate_critic)
+    as_made = copy.deepcopy(runner.discriminator.state_dict())
+    runner.run()
+    values = lines(tmp_path)
     assert values[0]["metrics/speed"] == pytest.approx(0.0, abs=0.1)
-    assert (abs(np.mean([value["metrics/speed"] for value in values[-5:]]) - 1.0) < 0.2) == learns
-    if learns:
+    assert (abs(np.mean([value["metrics/speed"] for value in values[-25:]]) - 1.0) < 0.15) == trained
+    assert ("loss/value_discriminator" in values[0]) == separate_critic
+    now = runner.discriminator.state_dict()
+    if trained:
         assert values[-1]["discriminator/agent_accuracy"] < 0.95
+    else:
+        assert all(torch.equal(value, as_made[name]) for name, value in now.items())
+        assert not any(name.startswith("discriminator/") for name in values[-1])
+        assert values[-1]["metrics/discriminator_reward"] > 0.0  # random, not none
+
+
+# --- with a critic of its own ----------------------------------------------------------------------------------------
+
+
+def test_rewards_come_in_weighted_parts_where_the_critic_values_them_apart():
+    env = TensorEnvironment(Slider(3))
+    env.reset()
+    transition = replace(env.step(torch.full((3, 1), 0.25)), reward=torch.tensor([1.0, 2.0, 3.0]))
+    whole, _ = make_style(task_weight=2.0, reward_weight=3.0).shape(transition)
+    style = make_style(task_weight=2.0, reward_weight=3.0, separate_critic=True)
+    apart, _ = style.shape(transition)
+    assert whole.reward_parts is None and torch.equal(whole.reward, apart.reward)
+    random = 3.0 * style_reward(style.model(transition.outcome["style"]))
+    torch.testing.assert_close(apart.reward_parts, torch.stack([2.0 * transition.reward, random], dim=-1))
+    torch.testing.assert_close(apart.reward_parts.sum(-1), apart.reward)
+
+
+def test_a_learner_that_values_other_parts_is_refused(tmp_path):
+    env = Slider(4)
+    learner = PPO(env.single_observation_space, env.single_action_space)
+    style = make_style(separate_critic=True)
+    with pytest.raises(
+        ValueError, match=r"values reward parts \(\), but rewards come with \('task', 'discriminator'\)"
+    ):
+        Runner(env, learner, RunnerConfig(run_dir=str(tmp_path)), discriminator=style)
+
+
+def test_resuming_with_a_critic_for_each_part_goes_on_exactly(tmp_path, point_env):
+    def make(folder, iterations):
+        env = point_env(8, groups=True)
+        config = DiscriminatorConfig(kind="amp", **SMALL, separate_critic=True)
+        spaces = env.single_observation_space, env.single_action_space
+        learner = PPO(
+            *spaces,
+            PPOConfig(horizon=8, minibatch_size=32, epochs=2),
+            ActorCriticConfig(hidden_sizes=(8,), critic_hidden_sizes=(8,)),
+            reward_parts=config.reward_parts,
+        )
+        style = DiscriminatorReward(3, lambda count: torch.ones(count, 3), config)
+        style.group = "critic"  # the toy's second group stands in
+        settings = RunnerConfig(run_dir=str(folder), max_samples=64 * iterations, logger="none")
+        return Runner(env, learner, settings, discriminator=style, quiet=True)
+
+    make(tmp_path / "whole", 6).run()
+    make(tmp_path / "parts", 3).run()
+    runner = make(tmp_path / "parts", 6)
+    runner.resume()
+    runner.run()
+    for name in ("model", "trainer"):
+        whole, parts = (load_tensors(tmp_path / f / "last" / f"{name}.safetensors") for f in ("whole", "parts"))
+        assert whole.keys() == parts.keys() and all(torch.equal(whole[key], parts[key]) for key in whole)
+    assert whole["learner/optimizer/0/exp_avg"].any()

@@ -15,16 +15,21 @@ ENVS = 64
 
 
 def one_step_episodes(learner, reward_of):
-    """A full buffer of a bandit: every step is an episode, rewarded by the action alone."""
+    """A full buffer of a bandit: every step is an episode, rewarded by the action alone.
+
+    `reward_of` gives (N,), or (N, K) for a learner that values K parts.
+    """
     buffer = learner.make_buffer(ENVS)
     generator = torch.Generator().manual_seed(learner.model.value_normalizer.count.int().item())
     yes, no = torch.ones(ENVS, dtype=torch.bool), torch.zeros(ENVS, dtype=torch.bool)
     for _ in range(learner.config.horizon):
         observations = {"policy": torch.randn(ENVS, 3, generator=generator)}
         step = learner.act(observations)
+        reward = reward_of(step.action)
         transition = Transition(
             observations=observations,
-            reward=reward_of(step.action),
+            reward=reward if reward.dim() == 1 else reward.sum(-1),
+            reward_parts=reward if reward.dim() > 1 else None,
             terminated=yes,
             truncated=no,
             valid=yes,
@@ -34,7 +39,7 @@ def one_step_episodes(learner, reward_of):
             metrics={},
             info={},
         )
-        buffer.add(step, transition, torch.zeros(0))
+        buffer.add(step, transition, step.value[:0])
     return buffer
 
 
@@ -42,7 +47,9 @@ def train(learner, updates, reward_of):
     results = []
     for _ in range(updates):
         buffer = one_step_episodes(learner, reward_of)
-        results.append(learner.update(buffer, torch.zeros(ENVS)) | {"reward": buffer.reward.mean().item()})
+        results.append(
+            learner.update(buffer, torch.zeros_like(buffer.value[0])) | {"reward": buffer.reward.mean().item()}
+        )
     return results
 
 
@@ -158,3 +165,76 @@ def test_annealing_lowers_the_learning_rate_over_the_last_share_of_the_run():
         learner._apply_learning_rate()
         rates.append([group["lr"] for group in learner.optimizer.param_groups])
     assert rates == [pytest.approx([1e-3 * f, 2e-3 * f]) for f in (1.0, 1.0, 0.5, 0.05)]
+
+
+# --- rewards in parts ------------------------------------------------------------------------------------------------
+
+PARTS = ("task", "style")
+
+
+def small_and_large(action):
+    """Two rewards of very different size: one for the first dimension, one for the second."""
+    first, second = (-(action - 0.3).square()).unbind(-1)
+    return torch.stack((first, 1000.0 * second + 500.0), dim=-1)
+
+
+def test_each_part_has_a_value_in_units_of_its_own():
+    learner = PPO(OBSERVATION, ACTION, replace(CONFIG, critic_learning_rate=3e-3), MODEL, reward_parts=PARTS)
+    result = train(learner, 40, small_and_large)[-1]
+    action = learner.model.act({"policy": torch.zeros(4000, 3)}, torch.Generator().manual_seed(0))
+    expected = small_and_large(action).mean(0)
+    value = learner.value({"policy": torch.zeros(1, 3)})
+    assert value.shape == (1, 2)
+    std = learner.model.value_normalizer.std
+    assert std.shape == (2,) and std[1] > 500.0 * std[0]
+    assert ((value[0] - expected).abs() < 0.3 * std).all()
+    assert result["loss/value"] == pytest.approx(result["loss/value_task"] + result["loss/value_style"], rel=1e-4)
+    assert {"value/explained_variance", "value/explained_variance_task"} <= result.keys()
+    assert result["reward"] == pytest.approx(0.5 * float(expected.sum()), rel=0.1)  # the mean over both parts
+
+
+@pytest.mark.parametrize("value_clip", [None, 0.1])
+def test_the_losses_of_parts_against_a_slow_reference(value_clip):
+    """One gradient step over the whole batch; each loss from numbers, sample by sample."""
+    config = replace(CONFIG, epochs=1, minibatch_size=ENVS * 4, value_clip=value_clip, value_coefficient=0.7)
+    learner = PPO(OBSERVATION, ACTION, config, MODEL, reward_parts=PARTS)
+    train(learner, 2, small_and_large)
+    buffer = one_step_episodes(learner, small_and_large)
+    batch = buffer.batch(torch.zeros(ENVS, 2), config.gamma, config.gae_lambda)
+    advantages, rows = [], torch.arange(len(batch.advantage))
+    for reward, value, found in zip(
+        buffer.reward.flatten(0, 1), buffer.value.flatten(0, 1), batch.advantage, strict=True
+    ):
+        total = sum((reward - value).tolist())
+        assert found.item() == pytest.approx(total, rel=1e-4, abs=1e-3)
+        advantages.append(total)
+    normalizer, losses = learner.model.value_normalizer, []
+    mean, std = normalizer.mean.tolist(), normalizer.std.tolist()
+    old = normalizer.normalize(batch.value) - 0.3
+    now = learner.model.normalized_value(batch.observations)
+    for part in range(2):
+        errors = []
+        for sample in rows.tolist():
+            target = (batch.returns[sample, part].item() - mean[part]) / std[part]
+            error = (now[sample, part].item() - target) ** 2
+            if value_clip is not None:
+                before = old[sample, part].item()
+                bounded = before + min(max(now[sample, part].item() - before, -value_clip), value_clip)
+                error = max(error, (bounded - target) ** 2)
+            errors.append(error)
+        losses.append(0.5 * sum(errors) / len(errors))
+    target = normalizer.normalize(batch.returns)
+    loss, parts = learner._loss(batch, rows, torch.tensor(advantages), old, target, learner.model.std)
+    assert parts["loss/value_task"].item() == pytest.approx(losses[0], rel=1e-3)
+    assert parts["loss/value_style"].item() == pytest.approx(losses[1], rel=1e-3)
+    assert loss.item() == pytest.approx(parts["loss/policy"].item() + 0.7 * sum(losses), rel=1e-3)
+
+
+def test_one_part_is_the_whole():
+    """The same bits, and the same names and shapes as ever: checkpoints of whole rewards go on to load."""
+    learners = [PPO(OBSERVATION, ACTION, CONFIG, MODEL, reward_parts=parts) for parts in ((), ("only",))]
+    results = [train(learner, 3, to_target) for learner in learners]
+    assert results[0] == results[1]
+    whole, part = (learner.model.state_dict() for learner in learners)
+    assert all(torch.equal(whole[name], part[name]) for name in whole)
+    assert whole["value_normalizer.mean"].shape == () and whole["critic.2.weight"].shape == (1, 16)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from gymnasium.vector import AutoresetMode
@@ -8,12 +10,12 @@ from proto_agents.rollout import PolicyStep, RolloutBuffer, generalized_advantag
 GAMMA, LAMBDA = 0.9, 0.8
 
 
-def scalar_advantage(transitions, start, value):
+def scalar_advantage(transitions, start, value, part=float):
     """Advantage of one transition of one environment, by the definition: sum of (gamma lambda)^k delta_k."""
     total, weight = 0.0, 1.0
     for observation, reward, after, terminated, truncated in transitions[start:]:
         following = 0.0 if terminated else value(after)
-        total += weight * (float(reward) + GAMMA * following - value(observation))
+        total += weight * (part(reward) + GAMMA * following - value(observation))
         if terminated or truncated:
             break
         weight *= GAMMA * LAMBDA
@@ -84,6 +86,57 @@ def test_a_rollout_has_the_advantages_of_the_true_transitions(mode, point_env):
         if mode == AutoresetMode.NEXT_STEP and rollout:
             assert batch.advantage.numel() < 55
     assert ends > 8
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+def test_parts_of_a_reward_are_estimated_apart_and_their_advantages_summed(mode, point_env):
+    """Against one scalar loop for each part, with values and rewards of their own."""
+    raw = point_env(5, autoreset_mode=mode, limit=1.2)
+    env = TensorEnvironment(raw)
+    generator = torch.Generator().manual_seed(1)
+    weights = torch.tensor([[0.7, -1.3, 0.4], [2.0, 0.1, -0.5]])
+    parts = (lambda reward: 2.0 * float(reward), lambda reward: 0.5 - float(reward))
+    buffer = RolloutBuffer(40, 5, torch.device("cpu"), reward_parts=2)
+    observations = env.reset(seed=4)
+    for _ in range(40):
+        action = torch.randn(5, 1, generator=generator)
+        value = observations["policy"] @ weights.T
+        step = PolicyStep(
+            action=action, log_prob=torch.zeros(5), value=value, parameters=action, normalized=observations
+        )
+        transition = env.step(action)
+        both = torch.stack((2.0 * transition.reward, 0.5 - transition.reward), dim=-1)
+        transition = replace(transition, reward=both.sum(-1), reward_parts=both)
+        buffer.add(step, transition, transition.truncated_observations["policy"] @ weights.T)
+        observations = transition.observations
+    batch = buffer.batch(observations["policy"] @ weights.T, GAMMA, LAMBDA)
+    assert buffer.terminated.any() and buffer.truncated.any()
+
+    per_env = {n: [row[2:] for row in raw.log if row[1] == n] for n in range(5)}
+    position = dict.fromkeys(range(5), 0)
+    expected = []
+    for _, n, *_ in raw.log:
+        expected.append(
+            [
+                scalar_advantage(per_env[n], position[n], lambda o, row=row: float(o @ row), part)
+                for row, part in zip(weights, parts, strict=True)
+            ]
+        )
+        position[n] += 1
+    expected = torch.tensor(expected)
+    torch.testing.assert_close(batch.advantage, expected.sum(-1), atol=2e-5, rtol=1e-5)
+    torch.testing.assert_close(batch.returns, expected + batch.value, atol=2e-5, rtol=1e-5)
+
+
+def test_parts_that_are_missing_are_missed(point_env):
+    env = TensorEnvironment(point_env(2))
+    observations = env.reset(seed=0)
+    action = torch.zeros(2, 1)
+    step = PolicyStep(
+        action=action, log_prob=torch.zeros(2), value=torch.zeros(2, 2), parameters=action, normalized=observations
+    )
+    with pytest.raises(RuntimeError, match="values 2 parts of a reward that is one whole"):
+        RolloutBuffer(1, 2, torch.device("cpu"), 2).add(step, env.step(action), torch.zeros(0, 2))
 
 
 def test_a_buffer_is_filled_exactly_once(point_env):

@@ -45,6 +45,14 @@ def test_a_symmetric_policy_does_the_mirrored_thing_in_the_mirrored_situation():
     assert not torch.allclose(plain.act_deterministic({"policy": there}), other, atol=1e-2)
 
 
+def test_so_is_the_value_of_each_part_of_a_reward():
+    here = observations()
+    parts = ActorCritic(OBSERVATION, ACTION, CONFIG, torch.Generator().manual_seed(0), SYMMETRY, reward_parts=2)
+    value = parts.value({"policy": here})
+    assert value.shape == (40, 2) and not torch.allclose(value[:, 0], value[:, 1])
+    torch.testing.assert_close(parts.value({"policy": image("policy", here)}), value)
+
+
 def test_training_keeps_it_symmetric_also_its_standard_deviation():
     learner = PPO(OBSERVATION, ACTION, PPOConfig(horizon=4), replace(CONFIG, learn_std=True), symmetry=SYMMETRY)
     learner.model.log_std.data.copy_(torch.tensor([-1.0, -2.0, -3.0]))

@@ -42,6 +42,8 @@ class Transition:
     """info["metrics"] of this transition, (N,) each; empty where the environment has none"""
     info: dict[str, Any]
     """the rest of what the environment said"""
+    reward_parts: Tensor | None = None
+    """(N, K) summands of `reward`, for a critic that values each of them; None: it is one whole"""
 
 
 class TensorEnvironment:

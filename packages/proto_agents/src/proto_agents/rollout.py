@@ -1,4 +1,10 @@
-"""The experience between two updates, and generalized advantage estimation."""
+"""The experience between two updates, and generalized advantage estimation.
+
+A reward may come in K parts whose sum it is, such as that of a task and that of a style, and the critic may value each
+part for itself. Rewards, values and returns then have a last dimension K, and a sample's advantage is the sum of those
+of the parts, before any normalization. Weights of parts need no place here: a part's weight is in its reward, so in its
+value, so in its advantage, A = sum_k w_k A_k (ProtoMotions 3).
+"""
 
 from dataclasses import dataclass
 
@@ -20,7 +26,7 @@ class PolicyStep:
     log_prob: Tensor
     """(N,)"""
     value: Tensor
-    """(N,) in units of reward"""
+    """(N,) or (N, K) in units of reward"""
     parameters: Tensor
     """(N, P) of the action distribution, for the KL divergence"""
     normalized: Observations
@@ -40,11 +46,11 @@ class Batch:
     parameters: Tensor
     """(B, P)"""
     value: Tensor
-    """(B,) in units of reward"""
+    """(B,) or (B, K) in units of reward"""
     advantage: Tensor
-    """(B,)"""
+    """(B,) of all parts of the reward together"""
     returns: Tensor
-    """(B,) advantage + value: the target of the value function"""
+    """(B,) or (B, K) advantage + value: the target of the value function"""
 
 
 def generalized_advantages(
@@ -59,17 +65,19 @@ def generalized_advantages(
     """Generalized advantage estimation (Schulman et al. 2016, eq. 16), over rollouts that contain episode ends.
 
     Args:
-        rewards: (T, N).
-        values: (T, N) V of the observation that was acted on.
-        next_values: (T, N) V of the observation that followed, before any reset (at a truncation V(final_obs)).
+        rewards: (T, N), or (T, N, K) for K parts of a reward, each of which is estimated for itself.
+        values: like rewards, V of the observation that was acted on.
+        next_values: like rewards, V of the observation that followed, before any reset (at a truncation V(final_obs)).
         terminated: (T, N) bool, failure: the next value counts as 0.
         done: (T, N) bool, terminated or truncated: nothing flows back over this border.
         gamma: discount.
         lam: lambda.
 
     Returns:
-        (T, N) advantages.
+        Advantages, like rewards.
     """
+    if rewards.dim() > terminated.dim():
+        terminated, done = terminated.unsqueeze(-1), done.unsqueeze(-1)
     delta = rewards + gamma * next_values * (~terminated).float() - values
     decay = gamma * lam * (~done).float()
     advantages = torch.empty_like(delta)
@@ -83,18 +91,29 @@ def generalized_advantages(
 class RolloutBuffer:
     """Preallocated experience of `horizon` steps of N environments; filled in order, then read with `batch`."""
 
-    def __init__(self, horizon: int, num_envs: int, device: torch.device) -> None:
-        """Storage of the observations and actions is allocated at the first `add`, from their shapes."""
+    def __init__(self, horizon: int, num_envs: int, device: torch.device, reward_parts: int = 1) -> None:
+        """Storage of the observations and actions is allocated at the first `add`, from their shapes.
+
+        Args:
+            horizon: steps.
+            num_envs: N.
+            device: of all tensors.
+            reward_parts: K, summands of the reward that are valued apart; 1: the reward is one whole, without a
+                dimension of its own.
+        """
         self.horizon = horizon
         self.num_envs = num_envs
         self.device = device
+        self.reward_parts = reward_parts
         self.length = 0
 
-        def column(dtype: torch.dtype = torch.float32) -> Tensor:
-            return torch.zeros(horizon, num_envs, dtype=dtype, device=device)
+        def column(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+            return torch.zeros(horizon, num_envs, *shape, dtype=dtype, device=device)
 
-        self.log_prob, self.value, self.reward, self.next_value = column(), column(), column(), column()
-        self.terminated, self.truncated, self.valid = column(torch.bool), column(torch.bool), column(torch.bool)
+        parts = (reward_parts,) if reward_parts > 1 else ()
+        self.value, self.reward, self.next_value = column(*parts), column(*parts), column(*parts)
+        self.log_prob = column()
+        self.terminated, self.truncated, self.valid = (column(dtype=torch.bool) for _ in range(3))
         self.observations: Observations = {}
         self.action: Tensor
         self.parameters: Tensor
@@ -109,8 +128,14 @@ class RolloutBuffer:
         Args:
             step: what the policy did.
             transition: what came of it.
-            truncated_value: (K,) V of `transition.truncated_observations`.
+            truncated_value: one row for each of `transition.truncated_observations`, its V.
+
+        Raises:
+            RuntimeError: the buffer is full, or the reward lacks the parts that are valued apart.
         """
+        reward = transition.reward if self.reward_parts == 1 else transition.reward_parts
+        if reward is None:
+            raise RuntimeError(f"the critic values {self.reward_parts} parts of a reward that is one whole")
         if self.length == self.horizon:
             raise RuntimeError(f"the rollout buffer is full ({self.horizon} steps); call clear() first")
         if not self.observations:
@@ -123,18 +148,18 @@ class RolloutBuffer:
         self.log_prob[t] = step.log_prob
         self.value[t] = step.value
         if t > 0:  # what follows step t-1 is the state acted on now, unless an episode ended there (set below)
-            ended = self.truncated[t - 1] | self.terminated[t - 1]
+            ended = self._like_reward(self.truncated[t - 1] | self.terminated[t - 1])
             self.next_value[t - 1] = torch.where(ended, self.next_value[t - 1], step.value)
         self.next_value[t] = 0.0
         self.next_value[t, transition.truncated_rows] = truncated_value
-        self.reward[t] = transition.reward
+        self.reward[t] = reward
         self.terminated[t] = transition.terminated
         self.truncated[t] = transition.truncated
         self.valid[t] = transition.valid
         self.length += 1
 
     def batch(self, last_value: Tensor, gamma: float, lam: float) -> Batch:
-        """Computes advantages and flattens. last_value: (N,) V of the observations after the last step.
+        """Computes advantages and flattens. last_value: (N,) or (N, K), V of the observations after the last step.
 
         Steps in which a NEXT_STEP environment only reset itself are left out. They follow a `done`, so nothing of them
         reaches the advantages of other steps.
@@ -142,7 +167,7 @@ class RolloutBuffer:
         if self.length != self.horizon:
             raise RuntimeError(f"the rollout buffer holds {self.length} of {self.horizon} steps")
         done = self.terminated | self.truncated
-        self.next_value[-1] = torch.where(done[-1], self.next_value[-1], last_value)
+        self.next_value[-1] = torch.where(self._like_reward(done[-1]), self.next_value[-1], last_value)
         advantage = generalized_advantages(self.reward, self.value, self.next_value, self.terminated, done, gamma, lam)
         returns = advantage + self.value
         keep = None if bool(self.valid.all()) else self.valid.reshape(-1).nonzero().squeeze(-1)
@@ -157,9 +182,13 @@ class RolloutBuffer:
             log_prob=flat(self.log_prob),
             parameters=flat(self.parameters),
             value=flat(self.value),
-            advantage=flat(advantage),
+            advantage=flat(advantage if self.reward_parts == 1 else advantage.sum(-1)),
             returns=flat(returns),
         )
+
+    def _like_reward(self, mask: Tensor) -> Tensor:
+        """A mask (N,) that goes with rewards of one step."""
+        return mask if self.reward_parts == 1 else mask.unsqueeze(-1)
 
     def _allocate(self, step: PolicyStep) -> None:
         def like(value: Tensor) -> Tensor:

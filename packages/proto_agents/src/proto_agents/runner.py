@@ -126,8 +126,14 @@ class Runner:
             evaluation: seed and limits of evaluations.
             experiment: what config.yaml will say; the configurations given here where None.
             quiet: print nothing.
+
+        Raises:
+            ValueError: the discriminator rewards in parts and the learner values others.
         """
         self.config = config or RunnerConfig()
+        parts = () if discriminator is None else discriminator.config.reward_parts
+        if learner.reward_parts != parts:
+            raise ValueError(f"the learner values reward parts {learner.reward_parts}, but rewards come with {parts}")
         self.env = TensorEnvironment(env, learner.device)
         self.learner = learner
         self.discriminator = discriminator

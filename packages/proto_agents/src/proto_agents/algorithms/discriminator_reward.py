@@ -6,7 +6,8 @@
   all: a reward for tracking that has no weights to be found.
 
 Either rewards what it takes for an expert's. It comes between environment and learner: rewards are mixed, everything
-else passes.
+else passes. With `separate_critic` the learner is also told the parts of the mixture, to value each of them apart
+(ProtoMotions 3): the two are seen by the critic at one scale, however different they are in size.
 """
 
 from __future__ import annotations
@@ -38,6 +39,12 @@ class DiscriminatorConfig:
     """of the environment's reward"""
     reward_weight: float = 0.5
     """of the discriminator's, 0 to 9.2 each step"""
+    separate_critic: bool = False
+    """the critic values the environment's reward and the discriminator's apart, each with a normalizer of its own, and
+    their advantages are summed; false: it values the mixed reward as one"""
+    trained: bool = True
+    """false: the discriminator stays as it was made for the whole run and gives a random reward, to compare with. (No
+    reward of a discriminator at all: `kind` none)"""
     hidden_sizes: tuple[int, ...] = (512, 256)
     """widths of the discriminator's hidden layers"""
     learning_rate: float = 1e-4
@@ -45,7 +52,7 @@ class DiscriminatorConfig:
     minibatch_size: int = 2048
     """samples of each kind per gradient step"""
     gradient_steps: int = 8
-    """per update of the learner; 0: the discriminator stays as it was made, a random reward to compare with"""
+    """per update of the learner"""
     gradient_penalty: float = 5.0
     """weight of the squared gradient, at the experts' features (amp) or at the agent's (add: experts have but one)"""
     weight_decay: float = 1e-4
@@ -61,6 +68,11 @@ class DiscriminatorConfig:
     environment must take `reset(options={"reset_mask": ...})`"""
     poor_steps: int = 10
     """for so many steps in a row"""
+
+    @property
+    def reward_parts(self) -> tuple[str, ...]:
+        """Parts of the reward that the critic values apart; none: it is one whole."""
+        return ("task", "discriminator") if self.separate_critic and self.kind != "none" else ()
 
 
 class Replay:
@@ -111,9 +123,12 @@ class DiscriminatorReward:
 
         Raises:
             KeyError: for the kind "none".
-            ValueError: if `sample` is missing or gives other features than the group has.
+            ValueError: if `sample` is missing or gives other features than the group has, or there are no gradient
+                steps.
         """
         self.config = config or DiscriminatorConfig(kind="amp")
+        if self.config.gradient_steps < 1:
+            raise ValueError("discriminator.gradient_steps must be at least 1; without training: trained: false")
         self.group = GROUPS[self.config.kind]
         self.device = torch.device(device)
         self.generator = torch.Generator(self.device).manual_seed(seed)
@@ -148,9 +163,15 @@ class DiscriminatorReward:
         """
         features = transition.outcome[self.group]
         reward = style_reward(self.model(features))
-        self._seen.append(features[transition.valid])
-        mixed = self.config.task_weight * transition.reward + self.config.reward_weight * reward
-        shaped = replace(transition, reward=mixed, metrics=transition.metrics | {"discriminator_reward": reward})
+        if self.config.trained:
+            self._seen.append(features[transition.valid])
+        parts = self.config.task_weight * transition.reward, self.config.reward_weight * reward
+        shaped = replace(
+            transition,
+            reward=parts[0] + parts[1],
+            reward_parts=torch.stack(parts, dim=-1) if self.config.reward_parts else None,
+            metrics=transition.metrics | {"discriminator_reward": reward},
+        )
         if not self.config.poor_reward:
             return shaped, None
         done = transition.terminated | transition.truncated
@@ -162,7 +183,9 @@ class DiscriminatorReward:
         return replace(shaped, terminated=shaped.terminated | ended), ended
 
     def update(self) -> dict[str, float]:
-        """Train on what was seen since the last time; returns means over the gradient steps."""
+        """Train on what was seen since the last time; returns means over the gradient steps, nothing if untrained."""
+        if not self.config.trained:
+            return {}
         seen = torch.cat(self._seen)
         self._seen.clear()
         config = self.config

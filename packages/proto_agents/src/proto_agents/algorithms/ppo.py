@@ -8,8 +8,11 @@ Details that matter, and where they are from:
 - Observations are normalized once, when acting; the update trains on the stored result, so the first minibatch's
   probability ratio is exactly one although the running statistics have moved on since.
 - Returns are normalized by running statistics; the value network works in those units (ProtoMotions v1, rl_games).
+- A reward that comes in parts may be valued part by part: the value network then has an output and a normalizer for
+  each part, and the advantages of the parts are summed before they are normalized (ProtoMotions 3).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -69,7 +72,7 @@ class PPOConfig:
     entropy_coefficient: float = 0.0
     """weight of the entropy bonus"""
     value_coefficient: float = 1.0
-    """weight of the value loss (half the mean squared error)"""
+    """weight of the value loss (half the mean squared error; of parts of a reward the sum)"""
     bounds_coefficient: float = 0.0
     """weight of the penalty on policy means beyond +-1 (ProtoMotions v1: 10)"""
     max_gradient_norm: float = 1.0
@@ -93,6 +96,7 @@ class PPO:
         seed: int = 0,
         device: str | torch.device = "cpu",
         symmetry: Symmetry | None = None,
+        reward_parts: Sequence[str] = (),
     ) -> None:
         """Make a fresh learner.
 
@@ -104,11 +108,16 @@ class PPO:
             seed: of the initial weights and of all random draws.
             device: where the networks live.
             symmetry: of the environment, where the networks are to be symmetric.
+            reward_parts: names of the parts of the reward that are valued apart, in the order of
+                `Transition.reward_parts`; none: the reward is one whole.
         """
         self.config = config or PPOConfig()
         self.device = torch.device(device)
         weights = torch.Generator().manual_seed(seed)
-        self.model = ActorCritic(observation_space, action_space, model_config, weights, symmetry).to(self.device)
+        self.reward_parts = tuple(reward_parts)
+        parts = max(1, len(self.reward_parts))
+        self.model = ActorCritic(observation_space, action_space, model_config, weights, symmetry, parts)
+        self.model.to(self.device)
         self.generator = torch.Generator(self.device).manual_seed(seed)
         self.learning_rate = self.config.learning_rate
         self.progress = 0.0
@@ -123,7 +132,7 @@ class PPO:
 
     def make_buffer(self, num_envs: int) -> RolloutBuffer:
         """A buffer for one rollout."""
-        return RolloutBuffer(self.config.horizon, num_envs, self.device)
+        return RolloutBuffer(self.config.horizon, num_envs, self.device, max(1, len(self.reward_parts)))
 
     @torch.no_grad()
     def act(self, observations: Observations) -> PolicyStep:
@@ -142,7 +151,7 @@ class PPO:
 
     @torch.no_grad()
     def value(self, observations: Observations) -> Tensor:
-        """Value in units of reward, (B,)."""
+        """Value in units of reward, (B,), or (B, K) of K parts."""
         return self.model.value(observations)
 
     def update(self, buffer: RolloutBuffer, last_value: Tensor) -> dict[str, float]:
@@ -150,7 +159,7 @@ class PPO:
 
         Args:
             buffer: the experience, full.
-            last_value: (N,) `value` of the observations after the last step.
+            last_value: (N,) or (N, K), `value` of the observations after the last step.
 
         Returns:
             Means over the gradient steps, under names such as "loss/policy", "policy/kl", "policy/learning_rate".
@@ -193,8 +202,7 @@ class PPO:
             "policy/learning_rate": self._annealing() * self.learning_rate,
             "policy/gradient_steps": steps,
         }
-        spread = batch.returns.var(correction=0).clamp(min=1e-8)
-        result["value/explained_variance"] = (1.0 - (batch.returns - batch.value).var(correction=0) / spread).item()
+        result |= self._explained_variances(batch)
         if old_std is not None:
             result["policy/std"] = old_std.mean().item()
         self._schedule(final_kl)
@@ -244,13 +252,16 @@ class PPO:
             old = old_value[rows]
             clipped = old + (value - old).clamp(-config.value_clip, config.value_clip)
             value_error = torch.maximum(value_error, (clipped - minibatch_target).square())
-        value_loss = 0.5 * value_error.mean()
+        value_losses = 0.5 * value_error.mean(dim=0)
+        value_loss = value_losses.sum()
         loss = policy_loss + config.value_coefficient * value_loss
 
         entropy = distribution.entropy().mean()
         if config.entropy_coefficient:
             loss = loss - config.entropy_coefficient * entropy
         parts = {"loss/policy": policy_loss, "loss/value": value_loss, "policy/entropy": entropy}
+        if len(self.reward_parts) > 1:
+            parts |= {f"loss/value_{name}": part for name, part in zip(self.reward_parts, value_losses, strict=True)}
         if config.bounds_coefficient and not self.model.discrete:
             excess = (distribution.parameters.abs() - 1.0).clamp(min=0.0)
             parts["loss/bounds"] = excess.square().sum(dim=-1).mean()
@@ -259,6 +270,20 @@ class PPO:
             parts["policy/kl"] = distribution.kl_from(batch.parameters[rows], old_std).mean()
             parts["policy/clip_fraction"] = ((ratio - 1.0).abs() > config.clip).float().mean()
         return loss, parts
+
+    def _explained_variances(self, batch: Batch) -> dict[str, float]:
+        """How much of the returns' variance the values knew, for the whole reward and, where it has any, its parts."""
+        columns = {"": (batch.returns, batch.value)}
+        if len(self.reward_parts) > 1:
+            columns = {"": (batch.returns.sum(-1), batch.value.sum(-1))}
+            for part, name in enumerate(self.reward_parts):
+                columns[f"_{name}"] = batch.returns[:, part], batch.value[:, part]
+        result = {}
+        for suffix, (returns, value) in columns.items():
+            spread = returns.var(correction=0).clamp(min=1e-8)
+            unknown = (returns - value).var(correction=0) / spread
+            result[f"value/explained_variance{suffix}"] = (1.0 - unknown).item()
+        return result
 
     def _schedule(self, kl: float) -> None:
         if self.config.schedule == "fixed":

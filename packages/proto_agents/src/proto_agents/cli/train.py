@@ -84,6 +84,7 @@ def train(experiment: Experiment, resume: Path | None = None) -> RunResult:
             seed=experiment.runner.seed,
             device=learner_device(experiment, env),
             symmetry=mirror_image(env) if experiment.model.symmetric else None,
+            reward_parts=experiment.discriminator.reward_parts,
         )
         if experiment.runner.initial_policy:
             _, checkpoint = find_run(experiment.runner.initial_policy)

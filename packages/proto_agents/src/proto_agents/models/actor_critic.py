@@ -55,6 +55,7 @@ class ActorCritic(nn.Module):
         config: ActorCriticConfig | None = None,
         generator: torch.Generator | None = None,
         symmetry: Symmetry | None = None,
+        reward_parts: int = 1,
     ) -> None:
         """Make the networks.
 
@@ -65,6 +66,7 @@ class ActorCritic(nn.Module):
             generator: source of the initial weights (CPU).
             symmetry: what the environment says of its mirror image; only read where the model is symmetric, and not
                 needed where weights will be loaded.
+            reward_parts: K, summands of the reward that are valued apart, each in units of its own normalizer.
         """
         super().__init__()
         self.config = config or ActorCriticConfig()
@@ -74,7 +76,7 @@ class ActorCritic(nn.Module):
         self.normalizers = nn.ModuleDict(
             {group: RunningNormalizer((sizes[group],), self.config.observation_clip) for group in self.groups}
         )
-        self.value_normalizer = RunningNormalizer((), clip=None)
+        self.value_normalizer = RunningNormalizer((reward_parts,) if reward_parts > 1 else (), clip=None)
         self.discrete = isinstance(action_space, gymnasium.spaces.Discrete)
         if isinstance(action_space, gymnasium.spaces.Discrete):
             outputs = int(action_space.n)
@@ -90,8 +92,10 @@ class ActorCritic(nn.Module):
             generator,
             self.config.hidden_gain,
         )
+        # One network with K outputs, not K networks: what tells good situations from bad is much the same for all parts
+        # (Burda et al. 2018 do so as well), the normalizer puts all outputs on one scale, and it costs as much as one.
         self.critic = mlp(
-            (sizes[self.critic_group], *self.config.critic_hidden_sizes, 1),
+            (sizes[self.critic_group], *self.config.critic_hidden_sizes, reward_parts),
             self.config.activation,
             1.0,
             generator,
@@ -138,7 +142,7 @@ class ActorCritic(nn.Module):
         return Categorical(output) if self.discrete else Gaussian(output, self._log_std())
 
     def normalized_value(self, normalized: Observations) -> Tensor:
-        """Value in units of the value normalizer, for normalized observations. Returns (B,)."""
+        """Value in units of the value normalizer, for normalized observations. Returns (B,), or (B, K) of K parts."""
         return self._both_sides(self.critic, normalized, self.critic_group).squeeze(-1)
 
     def _both_sides(self, network: nn.Module, normalized: Observations, group: str, output: str = "") -> Tensor:
@@ -157,7 +161,7 @@ class ActorCritic(nn.Module):
         return 0.5 * (self.log_std + self.log_std[mirror.indices])
 
     def value(self, observations: Observations) -> Tensor:
-        """Value in units of reward. Returns (B,)."""
+        """Value in units of reward. Returns (B,), or (B, K) of K parts."""
         return self.value_normalizer.denormalize(self.normalized_value(self.normalize(observations)))
 
     @torch.no_grad()
@@ -172,7 +176,7 @@ class ActorCritic(nn.Module):
         return self.distribution({"policy": normalized}).mode()
 
     def evaluate(self, observations: Observations, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-probability of the actions, entropy, and value in units of reward, (B,) each."""
+        """Log-probability of the actions, entropy, and value in units of reward, (B,) each; value (B, K) of K parts."""
         normalized = self.normalize(observations)
         distribution = self.distribution(normalized)
         value = self.value_normalizer.denormalize(self.normalized_value(normalized))
