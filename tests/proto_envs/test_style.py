@@ -172,3 +172,55 @@ def test_samples_of_a_clip_that_ends_have_their_whole_past_in_it(amp, library):
     newest = times.view(500, 10)[:, 0]
     middle = 0.5 * (9 * DT + float(clips.durations[0]))
     assert newest.mean() == pytest.approx(middle, abs=0.05)
+
+
+# --- in an environment: a history that is not begun or not moved on is a style that nobody can learn ------------------
+
+
+def past_of_clips(env, ids):
+    """What the ten latest moments were, had the robots played the clips up to where their episodes begin."""
+    style, start = env.components.controls["style"], env.components.controls["start"]
+    return style._frames_at(start.clips[ids], start.times[ids], torch.arange(10))
+
+
+def test_every_episode_begins_with_the_past_of_its_clip_however_it_begins(make_env):
+    env = make_env(3, name="Style", observation="groups", motions=["walk", "kick"], task={"episode_seconds": 0.2})
+    everyone = torch.arange(3)
+    observation, _ = env.reset(seed=0)
+    torch.testing.assert_close(
+        observation["style"].unflatten(1, (10, -1)), past_of_clips(env, everyone), atol=1e-3, rtol=0
+    )
+    began = 0
+    for step in range(20):
+        if step == 8:
+            mask = torch.tensor([False, True, False])
+            observation, _ = env.reset(options={"reset_mask": mask})
+            style = observation["style"].unflatten(1, (10, -1))
+            torch.testing.assert_close(style[1], past_of_clips(env, everyone[1:2])[0], atol=1e-3, rtol=0)
+        before = observation["style"].unflatten(1, (10, -1))
+        observation, _, terminated, truncated, info = env.step(torch.randn(3, 28))
+        style = observation["style"].unflatten(1, (10, -1))
+        for i in everyone.tolist():
+            after = style[i]
+            if terminated[i] or truncated[i]:
+                began += 1
+                torch.testing.assert_close(after, past_of_clips(env, everyone[i : i + 1])[0], atol=1e-3, rtol=0)
+                after = info["final_obs"]["style"][i].unflatten(0, (10, -1))
+            assert torch.equal(after[1:], before[i, :-1]) and not torch.equal(after[0], before[i, 0])
+    assert began >= 6
+
+
+def test_after_ten_steps_nothing_of_the_clip_is_left(make_env):
+    """The newest moment is where the robot is now, the oldest where it was nine steps ago."""
+    env = make_env(2, name="Style", observation="groups", motions="walk", task={"fall_height": None})
+    env.reset(seed=0)
+    simulator = env.simulator
+    for step in range(10):
+        observation, *_ = env.step(torch.stack([torch.zeros(28), torch.ones(28)]))
+        heights = simulator.robot().body_positions[:, 0, 2]
+        newest = observation["style"].unflatten(1, (10, -1))[:, 0]
+        torch.testing.assert_close(newest[:, 0], heights)
+        if step == 0:
+            first = newest
+    oldest = observation["style"].unflatten(1, (10, -1))[:, 9]
+    assert torch.equal(oldest, first)
