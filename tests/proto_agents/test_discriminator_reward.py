@@ -121,15 +121,10 @@ def test_a_gradient_step_is_that_of_the_whole_loss():
     generator = torch.Generator().manual_seed(3)
     agent, replay = torch.randn(2, 30, 2, generator=generator)
     experts = torch.as_tensor(Slider(1).sample_style(30))
-    style.experts, style.replay.samples = lambda count: experts, replay.half()
-    style.replay.draw = lambda count, generator: replay
-    style.replay.added = 30
-    style.model.normalizer.update(torch.cat([agent, experts]))
-    style._step(agent)
+    style._step(torch.stack([experts, agent, replay]))
 
     model = copy.deepcopy(style.model).double()
-    normalizer = style.model.normalizer
-    expert, present, past = (normalizer.normalize(part).double() for part in (experts, agent, replay))
+    expert, present, past = experts.double(), agent.double(), replay.double()
     chances = [torch.sigmoid(model.network(part)).squeeze(-1) for part in (expert, present, past)]
     loss = -0.5 * chances[0].log().mean() - 0.25 * ((1 - chances[1]).log().mean() + (1 - chances[2]).log().mean())
     slopes = [torch.autograd.functional.jacobian(model.network, row, create_graph=True) for row in expert]
@@ -139,6 +134,43 @@ def test_a_gradient_step_is_that_of_the_whole_loss():
     gradients = torch.autograd.grad(loss, list(model.network.parameters()))
     for found, wanted in zip(style.model.network.parameters(), gradients, strict=True):
         torch.testing.assert_close(found.grad.double(), wanted, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("activation", ["relu", "elu", "tanh"])
+def test_training_on_the_gradient_penalty_is_right_for_every_activation(activation):
+    """Against the gradient of each sample's gradient by its features, and how that changes the weights."""
+    model = Discriminator(6, (9, 5), activation, generator=torch.Generator().manual_seed(4)).double()
+    inputs = torch.randn(11, 6, generator=torch.Generator().manual_seed(5)).double()
+    found = torch.autograd.grad(model.gradient_penalty(inputs), list(model.network.parameters()), allow_unused=True)
+    rows = inputs.clone().requires_grad_()
+    (slopes,) = torch.autograd.grad(model.logits(rows).sum(), rows, create_graph=True)
+    wanted = torch.autograd.grad(slopes.square().sum(-1).mean(), list(model.network.parameters()), allow_unused=True)
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(
+            *(torch.zeros(1) if each is None else each for each in (one, other)),
+            rtol=1e-9,
+            atol=1e-12,
+            check_dtype=False,
+        )
+
+
+def test_an_update_trains_on_fresh_samples_of_experts_and_of_all_that_was_seen():
+    """Each gradient step on others, as many of experts as of the agent, scaled by the statistics of both."""
+    style, drawn, steps = make_style(minibatch_size=50, gradient_steps=3), [], []
+    sample, step = style._sample, style._step
+    style._sample = lambda count: drawn.append(sample(count)) or drawn[-1]
+    style._step = lambda samples: steps.append(samples) or step(samples)
+    seen = 6.0 * torch.rand(4000, 2, generator=torch.Generator().manual_seed(6)) - 2.0
+    style._seen.extend(seen.chunk(4))
+    style.update()
+    assert [len(part) for part in drawn] == [150] and [part.shape for part in steps] == [(2, 50, 2)] * 3
+    normalize = style.model.normalizer.normalize
+    assert torch.equal(torch.cat([part[0] for part in steps]), normalize(torch.as_tensor(drawn[0])))
+    agent = torch.cat([part[1] for part in steps])
+    distance = torch.cdist(agent, normalize(seen), compute_mode="donot_use_mm_for_euclid_dist").min(dim=1)
+    assert distance.values.max() < 1e-6 and len(distance.indices.unique()) > 130 and distance.indices.max() > 3000
+    both = torch.cat([agent, torch.cat([part[0] for part in steps])])
+    assert both.mean(0).abs().max() < 1e-5 and (both.std(0, correction=0) - 1.0).abs().max() < 1e-3
 
 
 # --- differences -----------------------------------------------------------------------------------------------------
@@ -164,7 +196,8 @@ def test_the_penalty_is_taken_where_the_differences_are():
     style.update()
     seen = style.model.normalizer.normalize(away[:64])
     wanted = style.model.gradient_penalty(seen)
-    torch.testing.assert_close(style._step(away[:64])["discriminator/gradient_penalty"], wanted)
+    samples = torch.stack([torch.zeros_like(seen), seen])
+    torch.testing.assert_close(style._step(samples)["discriminator/gradient_penalty"], wanted)
 
 
 def test_amp_without_samples_is_refused():

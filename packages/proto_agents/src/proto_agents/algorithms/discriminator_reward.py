@@ -134,7 +134,8 @@ class DiscriminatorReward:
         self.generator = torch.Generator(self.device).manual_seed(seed)
         weights = torch.Generator().manual_seed(seed)
         self.model = Discriminator(features, self.config.hidden_sizes, generator=weights).to(self.device)
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=self.config.learning_rate)
+        fused = self.device.type in ("cpu", "cuda")
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=self.config.learning_rate, fused=fused)
         self.replay = Replay(self.config.replay_size, features, self.device)
         if sample is None and self.config.kind == "amp":
             raise ValueError("AMP needs samples of experts: pass sample=...")
@@ -188,29 +189,36 @@ class DiscriminatorReward:
             return {}
         seen = torch.cat(self._seen)
         self._seen.clear()
-        config = self.config
+        config, normalizer = self.config, self.model.normalizer
+        # Statistics and gradient steps share one draw: experts are dear, each a query of many moments of motion.
+        rows = torch.randint(
+            len(seen), (config.gradient_steps * config.minibatch_size,), generator=self.generator, device=self.device
+        )
+        agent, expert = seen.index_select(0, rows), self.experts(len(rows))
         # Differences are scaled but not moved, so that none stays none.
-        beside = self.experts(len(seen)) if config.kind == "amp" else -seen
-        self.model.normalizer.update(torch.cat([seen, beside]))
+        normalizer.update(torch.cat([agent, expert if config.kind == "amp" else -agent]))
+        parts = [expert, agent]
+        if len(self.replay):
+            parts.append(self.replay.draw(len(rows), self.generator))
+        steps = torch.stack([normalizer.normalize(part).unflatten(0, (config.gradient_steps, -1)) for part in parts], 1)
         sums: dict[str, Tensor] = {}
-        for _ in range(config.gradient_steps):
-            rows = torch.randint(len(seen), (config.minibatch_size,), generator=self.generator, device=self.device)
-            parts = self._step(seen[rows])
-            sums = {name: sums.get(name, 0.0) + part.detach() for name, part in parts.items()}
+        for samples in steps:
+            values = self._step(samples)
+            sums = {name: sums.get(name, 0.0) + value.detach() for name, value in values.items()}
         kept = torch.rand(len(seen), generator=self.generator, device=self.device) < config.replay_share
         self.replay.add(seen[kept])
         return {name: float(total) / config.gradient_steps for name, total in sums.items()}
 
-    def _step(self, agent: Tensor) -> dict[str, Tensor]:
-        """One gradient step with (B, F) of the agent; returns the parts of the loss."""
+    def _step(self, samples: Tensor) -> dict[str, Tensor]:
+        """One gradient step; returns the parts of the loss.
+
+        Args:
+            samples: (2 or 3, B, F), normalized: of experts, of the agent, and of the agent as it was.
+        """
         model, config = self.model, self.config
-        expert = model.normalizer.normalize(self.experts(len(agent)))
-        past = None
-        if len(self.replay):
-            past = model.logits(model.normalizer.normalize(self.replay.draw(len(agent), self.generator)))
-        agent = model.normalizer.normalize(agent)
-        loss = DiscriminatorLoss(model.logits(expert), model.logits(agent), past)
-        penalty = model.gradient_penalty(expert if config.kind == "amp" else agent)
+        expert, agent, *past = model.logits(samples.flatten(0, 1)).chunk(len(samples))
+        loss = DiscriminatorLoss(expert, agent, past[0] if past else None)
+        penalty = model.gradient_penalty(samples[0] if config.kind == "amp" else samples[1])
         weights, last = model.squared_weights()
         total = loss.classification + config.gradient_penalty * penalty
         total = total + config.weight_decay * weights + config.logit_decay * last

@@ -67,10 +67,16 @@ class Discriminator(nn.Module):
         return self.network(normalized).squeeze(-1)
 
     def gradient_penalty(self, normalized: Tensor) -> Tensor:
-        """Mean squared length of the logits' gradient by normalized features, to be trained on."""
-        inputs = normalized.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(self.logits(inputs).sum(), inputs, create_graph=True)
-        return gradient.square().sum(-1).mean()
+        """Mean squared length of the logits' gradient by normalized features, to be trained on.
+
+        With v the gradient by what the first layer W gives out, it is v W W' v': the features, far more than the
+        layer is wide, are not gone through for each sample.
+        """
+        first = self.network[0]
+        assert isinstance(first, nn.Linear)
+        hidden = first(normalized)
+        (gradient,) = torch.autograd.grad(self.network[1:](hidden).sum(), hidden, create_graph=True)
+        return ((gradient @ (first.weight @ first.weight.T)) * gradient).sum(-1).mean()
 
     def squared_weights(self) -> tuple[Tensor, Tensor]:
         """Sum of the squares of all weights (biases left out), and of those of the last layer alone."""
