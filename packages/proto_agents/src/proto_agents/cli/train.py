@@ -1,8 +1,10 @@
 """proto-train: from overlays and flags to a run folder."""
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +23,7 @@ from proto_agents.config import (
     with_run_folder,
 )
 from proto_agents.environment import NonFiniteError
+from proto_agents.estimate import Estimate, estimate
 from proto_agents.parsing import ConfigError, merge, parse_dataclass, plain
 from proto_agents.runner import Runner, RunResult
 
@@ -39,6 +42,8 @@ class TrainArguments:
     """the experiment"""
     resume: Path | None = None
     """run folder to go on with, from its last/"""
+    estimate: bool = False
+    """measure a few iterations, say how fast the run would be, how long it would take and how much memory, and exit"""
 
 
 def parse_arguments(arguments: Sequence[str]) -> TrainArguments:
@@ -71,7 +76,23 @@ def parse_arguments(arguments: Sequence[str]) -> TrainArguments:
 
 
 def train(experiment: Experiment, resume: Path | None = None) -> RunResult:
-    """Makes the environments, the learner and the runner, and runs them."""
+    """Runs an experiment, or goes on with the run in the folder `resume`."""
+    with prepared(experiment, resume) as runner:
+        return runner.run()
+
+
+def estimate_run(experiment: Experiment, resume: Path | None = None) -> Estimate:
+    """What running an experiment would take, or what is left of the run in the folder `resume`; leaves no folder."""
+    with tempfile.TemporaryDirectory() as scratch:
+        if resume is None:
+            experiment = replace(experiment, runner=replace(experiment.runner, run_dir=scratch))
+        with prepared(experiment, resume) as runner:
+            return estimate(runner)
+
+
+@contextmanager
+def prepared(experiment: Experiment, resume: Path | None = None) -> Iterator[Runner]:
+    """Makes the environments, the learner and the runner, and closes the environments in the end."""
     env = make_environment(experiment)
     settings = experiment.evaluation
     evaluation_env = make_environment(experiment, settings.num_envs, settings.env)
@@ -100,7 +121,7 @@ def train(experiment: Experiment, resume: Path | None = None) -> RunResult:
         )
         if resume is not None:
             runner.resume()
-        return runner.run()
+        yield runner
     finally:
         env.close()
         evaluation_env.close()
@@ -121,6 +142,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of proto-train."""
     try:
         parsed = parse_arguments(program_arguments(arguments))
+        if parsed.estimate:
+            print(*estimate_run(parsed.experiment, parsed.resume).lines(), sep="\n")
+            sys.exit(0)
         experiment = parsed.experiment if parsed.resume else with_run_folder(parsed.experiment)
         if parsed.resume is None:
             print(f"{experiment.name}: {experiment.env.id}, run folder {experiment.runner.run_dir}", flush=True)
