@@ -5,6 +5,7 @@ import json
 import pytest
 
 from proto_agents.cli import train
+from proto_agents.cli.evaluate import evaluate_checkpoint
 from proto_agents.config import load_experiment
 
 pytest.importorskip("proto_envs")
@@ -35,6 +36,7 @@ def test_every_recipe_runs_and_measures_what_it_expects(tmp_path, name):
     assert len(lines) == 2
     assert ("discriminator/loss" in lines[-1]) == (name != "walk-random")
     assert ("loss/value_task" in lines[-1]) == (name not in (None, "walk-random"))
+    assert evaluate_checkpoint(experiment, tmp_path / "run" / "last").values() == result.report.values()
 
 
 def test_the_gpu_overlay_goes_with_every_recipe():
