@@ -10,6 +10,7 @@ from proto_envs.tasks.steering import follow_command, follows, misses, speed_err
 
 DT = 1 / 30
 CPU = torch.device("cpu")
+NEAR = {"atol": 1e-4, "rtol": 0.0}
 
 
 def generator(seed=0):
@@ -170,6 +171,42 @@ def test_a_command_is_judged_only_some_time_after_it_is_given(walking):
         return misses(walking([(0.0, 0.0)], speed=2.0, age=age), met, after=2.0).item()
 
     assert [judged(age) for age in (1, 60, 61, 198)] == [False, False, True, True]
+
+
+def test_a_mean_speed_is_judged_by_the_way_made(moment, amp, random_bodies):
+    """Robots that pulsate between 0 and 2 m/s, three times in the time that counts; one begins anew on the way."""
+    control = command(2, average=0.2, hold=(60.0, 60.0))
+
+    def at(x, speed):
+        bodies = random_bodies(0, len(x), 15)
+        bodies.body_positions[:, 0] = torch.stack([x, torch.zeros_like(x), torch.ones_like(x)], dim=-1)
+        bodies.body_velocities[:, 0] = torch.tensor([speed, 0.0, 0.0])
+        shown = control.context(None) if len(x) == 2 else {}
+        return moment(amp, bodies, **shown)
+
+    def begin(ids):
+        control.begin(torch.tensor(ids), at(x[ids], 1.0), generator())
+        control.goal.speed.fill_(1.0)
+        control.goal.direction.copy_(torch.tensor([1.0, 0.0]))
+
+    x = torch.tensor([0.0, 100.0])
+    begin([0, 1])
+    for step in range(40):
+        speed = 2.0 if step % 2 == 0 else 0.0
+        x = x + DT * speed
+        control.step(generator())
+        context = at(x, speed)
+        # At an even step the window of six begins and ends after a fast one.
+        torch.testing.assert_close(speed_error(context, 0.2)[0].item(), 0.0 if step > 5 or step % 2 else 1 / 6, **NEAR)
+        assert step <= 5 or follows(context, "relative", 0.2).all()
+        assert not follows(context, "relative").any()
+        control.observe(context, generator())
+        if step == 21:
+            x[1] = -50.0
+            begin([1])
+    other = command(2, average=0.2)
+    other.load_state_dict(control.state_dict())
+    assert torch.equal(other.context(None)["place_before"], control.context(None)["place_before"])
 
 
 def test_what_the_policy_sees(walking):

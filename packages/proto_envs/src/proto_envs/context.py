@@ -214,6 +214,8 @@ class Context:
     goal: Any = None
     """a goal that is none of those below: of your own control, of the type that your own kernels expect"""
     steering: SteeringGoal | None = None
+    place_before: Tensor | None = None
+    """(N, 2) m, of the root on the ground some time ago, where a task judges a mean speed"""
     path: PathGoal | None = None
     reach: ReachGoal | None = None
     jump: JumpGoal | None = None

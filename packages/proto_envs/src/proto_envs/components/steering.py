@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,6 +37,7 @@ class SteeringCommand(TimedGoal):
         speed_change: float,
         fresh_share: float,
         stop_share: float,
+        average: float = 0.0,
     ) -> None:
         """Say what is commanded.
 
@@ -48,6 +51,7 @@ class SteeringCommand(TimedGoal):
             speed_change: m/s, largest change of the speed.
             fresh_share: of the changes that forget the command before.
             stop_share: of the commands that are to stand still.
+            average: s, `Context.place_before` is where the root was so long ago; 0: not remembered.
         """
         x = torch.tensor([1.0, 0.0], device=device).repeat(num_envs, 1)
         age = torch.zeros(num_envs, dtype=torch.long, device=device)
@@ -56,6 +60,10 @@ class SteeringCommand(TimedGoal):
         self._speed, self._turn, self._speed_change = speed, turn, speed_change
         self._fresh_share, self._stop_share = fresh_share, stop_share
         self._places = torch.zeros(num_envs, 3, device=device)
+        self._dt = dt
+        self._trail = torch.zeros(num_envs, round(average / dt), 2, device=device)
+        """a ring of the root's places on the ground: the latest at `_head`, the one before at `_head` + 1, ..."""
+        self._head = 0
 
     def draw(self, goal: Goal, context: Context, generator: torch.Generator, *, first: bool) -> SteeringGoal:
         """Directions and speeds uniform over their ranges, or near the present ones."""
@@ -81,11 +89,39 @@ class SteeringCommand(TimedGoal):
         """Give first commands."""
         super().begin(ids, context, generator)
         self._places[ids] = context.state.body_positions[:, 0]
+        if length := self._trail.shape[1]:
+            # Before an episode begins, a robot has moved as it moves now.
+            ages = self._dt * torch.arange(length, device=ids.device).view(-1, 1)
+            now, velocity = (
+                bodies[:, :1, :2] for bodies in (context.state.body_positions, context.state.body_velocities)
+            )
+            self._trail[ids] = (now - ages * velocity).roll(self._head, dims=1)
 
     def observe(self, context: Context, generator: torch.Generator) -> None:
         """Give new commands where it is time to."""
         super().observe(context, generator)
         self._places = context.state.body_positions[:, 0]
+        if length := self._trail.shape[1]:
+            self._head = (self._head - 1) % length
+            self._trail[:, self._head] = self._places[:, :2]
+
+    def context(self, ids: Tensor | None) -> Mapping[str, Any]:
+        """The command, and where the robots were when the mean speed that is judged began."""
+        shown = super().context(ids)
+        if not self._trail.shape[1]:
+            return shown
+        oldest = self._trail[:, self._head - 1]
+        return {**shown, "place_before": oldest if ids is None else oldest[ids]}
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Of the goals, and the places of late, the latest first."""
+        return {**super().state_dict(), "trail": self._trail.roll(-self._head, dims=1)}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Restore `state_dict`."""
+        super().load_state_dict(state)
+        self._trail.copy_(state["trail"])
+        self._head = 0
 
     def markers(self) -> list[Markers]:
         """An arrow along the direction, as long as the way of half a second, and a short one along the facing."""

@@ -37,7 +37,7 @@ class Facing(Steering):
 
     def goal(self, setup: Setup) -> GoalParts:
         """Commands, and how well they are followed: 0.7 for the velocity, 0.3 for the facing."""
-        met = partial(follows_and_faces, rule=self.rule, tolerance=self.facing_tolerance)
+        met = partial(follows_and_faces, rule=self.rule, tolerance=self.facing_tolerance, average=self.average)
         return GoalParts(
             control=self.command(setup),
             observations=(steering_goal, facing_goal),
@@ -47,7 +47,7 @@ class Facing(Steering):
             },
             success=met,
             failed=partial(misses, follows=met, after=self.judged_after),
-            metrics={"speed_error": speed_error, "facing_error": facing_error},
+            metrics={"speed_error": partial(speed_error, average=self.average), "facing_error": facing_error},
         )
 
 
@@ -70,6 +70,6 @@ def facing_error(ctx: Context) -> Tensor:
     return torch.atan2(y, x).abs()
 
 
-def follows_and_faces(ctx: Context, rule: SpeedRule, tolerance: float) -> Tensor:
+def follows_and_faces(ctx: Context, rule: SpeedRule, tolerance: float, average: float = 0.0) -> Tensor:
     """The command is followed and the facing right, (N,) bool."""
-    return follows(ctx, rule) & (facing_error(ctx) <= tolerance)
+    return follows(ctx, rule, average) & (facing_error(ctx) <= tolerance)

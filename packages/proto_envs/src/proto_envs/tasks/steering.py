@@ -45,18 +45,22 @@ class Steering(GoalTask):
     """how speeds are compared, for the reward and for success"""
     judged_after: float = 2.0
     """s after a change from when on missing the command is a failure"""
+    average: float = 0.0
+    """s, the mean velocity of so long is what is judged (not what is rewarded): within a stride no walk is even, and a
+    clip of walking misses its own mean speed by 20 % for a tenth of the time. 0: the momentary one (Task Tokens)"""
 
     clips: ClassVar[tuple[str, ...]] = ("walk", "run", "turn_left0", "turn_left1", "turn_right0", "turn_right1")
 
     def goal(self, setup: Setup) -> GoalParts:
         """Commands, and how well they are followed."""
+        met = partial(follows, rule=self.rule, average=self.average)
         return GoalParts(
             control=self.command(setup),
             observations=(steering_goal,),
             rewards={"follow_command": Reward(partial(follow_command, rule=self.rule))},
-            success=partial(follows, rule=self.rule),
-            failed=partial(misses, follows=partial(follows, rule=self.rule), after=self.judged_after),
-            metrics={"speed_error": speed_error},
+            success=met,
+            failed=partial(misses, follows=met, after=self.judged_after),
+            metrics={"speed_error": partial(speed_error, average=self.average)},
         )
 
     def command(self, setup: Setup) -> SteeringCommand:
@@ -71,6 +75,7 @@ class Steering(GoalTask):
             speed_change=self.speed_change,
             fresh_share=self.fresh_share,
             stop_share=self.stop_share,
+            average=self.average,
         )
 
 
@@ -93,7 +98,7 @@ def follow_command(ctx: Context, rule: SpeedRule) -> Tensor:
     """
     goal = given(ctx.steering)
     along, across = _velocity(ctx)
-    error = _error(ctx, rule)
+    error = _error(ctx, rule, along)
     if rule == "relative":
         reward = torch.exp(-(10.0 * error.square() + 0.1 * across.square()))
         return reward.masked_fill(along < -0.5, 0.0)
@@ -101,16 +106,17 @@ def follow_command(ctx: Context, rule: SpeedRule) -> Tensor:
     return reward.masked_fill((along <= 0.0) & (goal.speed > STANDING), 0.0)
 
 
-def follows(ctx: Context, rule: SpeedRule) -> Tensor:
+def follows(ctx: Context, rule: SpeedRule, average: float = 0.0) -> Tensor:
     """The command is followed well enough, (N,) bool.
 
     relative: the speed along it is within 20 % of it, or within 0.2 m/s of standing (Task Tokens). absolute: within
-    0.5 m/s, and the velocity at most 45 degrees off (ProtoMotions 3), which of course counts only for who moves.
+    0.5 m/s, and the velocity at most 45 degrees off (ProtoMotions 3), which of course counts only for who moves. The
+    velocity is the mean over the last `average` s.
     """
-    error = _error(ctx, rule).abs()
+    along, across = _velocity(ctx, average)
+    error = _error(ctx, rule, along).abs()
     if rule == "relative":
         return error <= 0.2
-    along, across = _velocity(ctx)
     told_to_move = given(ctx.steering).speed > STANDING
     return (error < 0.5) & ((along > 0.7 * torch.hypot(along, across)) | ~told_to_move)
 
@@ -120,24 +126,25 @@ def misses(ctx: Context, follows: Kernel, after: float) -> Tensor:
     return (given(ctx.steering).age * ctx.dt > after) & ~follows(ctx)
 
 
-def speed_error(ctx: Context) -> Tensor:
-    """How much the speed along the command is off, m/s, (N,)."""
-    along, _ = _velocity(ctx)
+def speed_error(ctx: Context, average: float = 0.0) -> Tensor:
+    """How much the speed along the command, the mean over the last `average` s, is off, m/s, (N,)."""
+    along, _ = _velocity(ctx, average)
     return (along - given(ctx.steering).speed).abs()
 
 
-def _velocity(ctx: Context) -> tuple[Tensor, Tensor]:
-    """The root's speed along the command and across it, m/s, both (N,)."""
+def _velocity(ctx: Context, average: float = 0.0) -> tuple[Tensor, Tensor]:
+    """The root's speed along the command and across it, m/s, both (N,): now, or the mean over the last `average` s."""
     direction, velocity = given(ctx.steering).direction, ctx.state.body_velocities[:, 0, :2]
+    if steps := round(average / ctx.dt):
+        velocity = (ctx.state.body_positions[:, 0, :2] - given(ctx.place_before)) / (steps * ctx.dt)
     along = (velocity * direction).sum(-1)
     across = velocity[:, 1] * direction[:, 0] - velocity[:, 0] * direction[:, 1]
     return along, across
 
 
-def _error(ctx: Context, rule: SpeedRule) -> Tensor:
+def _error(ctx: Context, rule: SpeedRule, along: Tensor) -> Tensor:
     """Commanded speed less the speed along the command; as a share of the command by the rule "relative"."""
     commanded = given(ctx.steering).speed
-    along, _ = _velocity(ctx)
     error = commanded - along
     if rule == "absolute":
         return error
