@@ -176,14 +176,14 @@ class PPO:
 
         old_std = self.model.std
         sums: dict[str, Tensor] = {}
-        epoch_kl: list[float] = []
+        epoch_kl: list[Tensor] = []
         steps, stopped = 0, False
         for _ in range(self.config.epochs):
             epoch_kl = []
             for rows in self._minibatches(advantage.shape[0]):
                 loss, parts = self._loss(batch, rows, advantage, old_value, target, old_std)
-                epoch_kl.append(parts["policy/kl"].item())
-                stopped = self.config.kl_stop is not None and epoch_kl[-1] > self.config.kl_stop
+                epoch_kl.append(parts["policy/kl"])
+                stopped = self.config.kl_stop is not None and float(epoch_kl[-1]) > self.config.kl_stop
                 if stopped:
                     break
                 self.optimizer.zero_grad(set_to_none=True)
@@ -195,7 +195,7 @@ class PPO:
                     sums[name] = sums[name] + part.detach() if name in sums else part.detach()
             if stopped:
                 break
-        final_kl = sum(epoch_kl) / len(epoch_kl)
+        final_kl = sum(torch.stack(epoch_kl).tolist()) / len(epoch_kl)
         result = {name: total.item() / max(steps, 1) for name, total in sums.items()}
         result |= {
             "policy/kl": final_kl,
@@ -242,14 +242,15 @@ class PPO:
         observations = {name: group.index_select(0, rows) for name, group in batch.observations.items()}
         distribution = self.model.distribution(observations)
         value = self.model.normalized_value(observations)
-        minibatch_advantage, minibatch_target = advantage[rows], target[rows]
+        minibatch_advantage, minibatch_target = advantage.index_select(0, rows), target.index_select(0, rows)
 
-        ratio = (distribution.log_prob(batch.action[rows]) - batch.log_prob[rows]).exp()
+        log_prob = distribution.log_prob(batch.action.index_select(0, rows))
+        ratio = (log_prob - batch.log_prob.index_select(0, rows)).exp()
         bounded = ratio.clamp(1.0 - config.clip, 1.0 + config.clip)
         policy_loss = -torch.minimum(ratio * minibatch_advantage, bounded * minibatch_advantage).mean()
         value_error = (value - minibatch_target).square()
         if config.value_clip is not None:
-            old = old_value[rows]
+            old = old_value.index_select(0, rows)
             clipped = old + (value - old).clamp(-config.value_clip, config.value_clip)
             value_error = torch.maximum(value_error, (clipped - minibatch_target).square())
         value_losses = 0.5 * value_error.mean(dim=0)
@@ -267,7 +268,7 @@ class PPO:
             parts["loss/bounds"] = excess.square().sum(dim=-1).mean()
             loss = loss + config.bounds_coefficient * parts["loss/bounds"]
         with torch.no_grad():
-            parts["policy/kl"] = distribution.kl_from(batch.parameters[rows], old_std).mean()
+            parts["policy/kl"] = distribution.kl_from(batch.parameters.index_select(0, rows), old_std).mean()
             parts["policy/clip_fraction"] = ((ratio - 1.0).abs() > config.clip).float().mean()
         return loss, parts
 

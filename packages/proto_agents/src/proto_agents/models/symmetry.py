@@ -58,4 +58,5 @@ class Mirror(nn.Module):
 
     def forward(self, vectors: Tensor) -> Tensor:
         """(B, size) to (B, size)."""
-        return vectors[:, self.indices] * self.signs
+        # Several times as fast as vectors[:, indices] * signs, forward and backward.
+        return vectors.index_select(1, self.indices).mul_(self.signs)
