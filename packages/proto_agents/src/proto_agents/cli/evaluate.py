@@ -15,7 +15,7 @@ from proto_agents.checkpoint import CheckpointError, load_model
 from proto_agents.cli.environments import find_run, learner_device, make_environment
 from proto_agents.cli.summary import print_report
 from proto_agents.config import Experiment, evaluated_with, program_arguments, split_free_flags
-from proto_agents.evaluation import EvaluationReport, check_expectations, evaluate
+from proto_agents.evaluation import EvaluationReport, Evaluator, check_expectations, evaluate
 from proto_agents.parsing import ConfigError, merge
 
 
@@ -42,16 +42,21 @@ class EvaluateArguments:
     steps: int | None = None
     """longest episode in control steps"""
     seed: int | None = None
-    """of the environments' reset"""
+    """of the environments' first reset"""
+    seeds: int | None = None
+    """how many evaluations are made, with seed, seed + 1, ...; every number gets its mean and 95 % interval"""
 
 
-def evaluate_checkpoint(experiment: Experiment, checkpoint: Path) -> EvaluationReport:
-    """Evaluates a checkpoint as its experiment says."""
+def evaluate_checkpoint(
+    experiment: Experiment, checkpoint: Path, *, evaluators: Sequence[Evaluator] = (), intervals: bool = False
+) -> EvaluationReport:
+    """Evaluates a checkpoint as its experiment says, watched by evaluators; `intervals`: say how sure each number is."""
     settings = experiment.evaluation
     env = make_environment(experiment, settings.num_envs, settings.env)
     try:
         learner = load_policy(experiment, env, checkpoint)
-        return evaluate(env, learner.model.act_deterministic, settings, learner.device)
+        policy = learner.model.act_deterministic
+        return evaluate(env, policy, settings, learner.device, evaluators=evaluators, intervals=intervals)
     finally:
         env.close()
 
@@ -73,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         experiment, checkpoint = find_run(options.run)
         experiment = evaluated_with(experiment, options.overlays)
-        given = {name: getattr(options, name) for name in ("num_envs", "seconds", "steps", "seed")}
+        given = {name: getattr(options, name) for name in ("num_envs", "seconds", "steps", "seed", "seeds")}
         changes = {name: value for name, value in given.items() if value is not None}
         if options.seconds is not None and options.steps is None:
             changes["steps"] = None
@@ -83,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.device is not None:
             experiment = replace(experiment, runner=replace(experiment.runner, device=options.device))
         experiment = replace(experiment, evaluation=replace(experiment.evaluation, env=overlay, **changes))
-        report = evaluate_checkpoint(experiment, checkpoint)
+        report = evaluate_checkpoint(experiment, checkpoint, intervals=True)
     except (CheckpointError, ConfigError) as error:
         sys.exit(f"proto-eval: {error}")
     expectations = check_expectations(report, experiment.expect)
