@@ -12,7 +12,7 @@ Details that matter, and where they are from:
   each part, and the advantages of the parts are summed before they are normalized (ProtoMotions 3).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,12 +21,17 @@ import torch
 from torch import Tensor, nn
 
 from proto_agents.models.actor_critic import ActorCritic, ActorCriticConfig
+from proto_agents.models.distributions import Distribution
 from proto_agents.models.symmetry import Symmetry
 from proto_agents.optimizers import load_optimizer_state, optimizer_state
 from proto_agents.rollout import Batch, PolicyStep, RolloutBuffer
 from proto_agents.spaces import Observations
 
-__all__ = ["PPO", "PPOConfig"]
+__all__ = ["PPO", "AuxiliaryLoss", "PPOConfig"]
+
+AuxiliaryLoss = Callable[[ActorCritic, Observations, Distribution, torch.Generator], dict[str, Tensor]]
+"""From model, normalized observations (M, size) each of a minibatch, the policy's distribution there and a source of
+randomness: weighted scalars to be added to the loss, by the names under which they are logged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +102,7 @@ class PPO:
         device: str | torch.device = "cpu",
         symmetry: Symmetry | None = None,
         reward_parts: Sequence[str] = (),
+        auxiliary_loss: AuxiliaryLoss | None = None,
     ) -> None:
         """Make a fresh learner.
 
@@ -110,9 +116,11 @@ class PPO:
             symmetry: of the environment, where the networks are to be symmetric.
             reward_parts: names of the parts of the reward that are valued apart, in the order of
                 `Transition.reward_parts`; none: the reward is one whole.
+            auxiliary_loss: what the networks are to learn besides, such as the diversity of skills.
         """
         self.config = config or PPOConfig()
         self.device = torch.device(device)
+        self.auxiliary_loss = auxiliary_loss
         weights = torch.Generator().manual_seed(seed)
         self.reward_parts = tuple(reward_parts)
         parts = max(1, len(self.reward_parts))
@@ -267,6 +275,9 @@ class PPO:
             excess = (distribution.parameters.abs() - 1.0).clamp(min=0.0)
             parts["loss/bounds"] = excess.square().sum(dim=-1).mean()
             loss = loss + config.bounds_coefficient * parts["loss/bounds"]
+        if self.auxiliary_loss is not None:
+            extra = self.auxiliary_loss(self.model, observations, distribution, self.generator)
+            loss, parts = loss + torch.stack(list(extra.values())).sum(), parts | extra
         with torch.no_grad():
             parts["policy/kl"] = distribution.kl_from(batch.parameters.index_select(0, rows), old_std).mean()
             parts["policy/clip_fraction"] = ((ratio - 1.0).abs() > config.clip).float().mean()
