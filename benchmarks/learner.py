@@ -6,7 +6,7 @@ Both learners get the same weights, rollout (observations, actions, values, rewa
 and fixed learning rate, and stop at nothing, so both take the same gradient steps. What each repeats: the value of the
 last observations, advantages, all gradient steps. Of each size:
 
-- fairness: one gradient step from the same weights on all samples (8192 at most); how far losses and gradients are apart;
+- fairness: one gradient step from the same weights on all samples (8192 at most); how far losses and gradients differ;
 - speed: both update in turn in this process; samples per second (rollout over seconds of one update) by wall time and
   by the process's CPU time (which a busy machine leaves alone); ratios are ours to theirs, medians over rounds;
 - memory: in a process each, how much the resident memory grows at most from before the learner and its rollout are made
@@ -100,8 +100,7 @@ WORKLOADS = {
     "smpl": Workload(observation=720, action=69, num_envs=1024, horizon=16, hidden_sizes=(512, 256)),
     "large": Workload(observation=720, action=69, num_envs=4096, horizon=16, hidden_sizes=(1024, 512), epochs=1),
 }
-"""amp, smpl: robots of this project on two cores; large: as on a GPU, in one epoch for the CPU's sake; tiny: to see that
-it runs"""
+"""amp, smpl: robots of this project on two cores; large: as on a GPU, but one epoch; tiny: to see that it runs"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -284,7 +283,7 @@ def main(args: Arguments) -> None:
         "rows": rows,
         "threads": torch.get_num_threads(),
         "processor": processor() if args.device == "cpu" else torch.cuda.get_device_name(),
-        "settings": asdict(args),
+        "settings": {name: value for name, value in asdict(args).items() if name not in ("output", "memory_of")},
         **here,
     }
     if args.output:
