@@ -7,7 +7,14 @@ import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from proto_agents.evaluation import EvaluationConfig, check_expectations, episode_limit, evaluate
+from proto_agents.evaluation import (
+    EpisodeRecord,
+    EvaluationConfig,
+    check_expectations,
+    episode_limit,
+    evaluate,
+    summarize,
+)
 
 
 class Scripted(VectorEnv):
@@ -60,7 +67,19 @@ def test_a_report_by_hand():
     assert (walk.episodes, walk.success_rate, walk.mpjpe_mm) == (2, 0.5, pytest.approx(50))
     assert (run.episodes, run.success_rate, run.mpjpe_mm) == (1, 1.0, pytest.approx(30))
     assert report.failed_clips == ("walk",)
+    assert report.clips_tracked == 1 and report.values()["clips_tracked"] == 1.0
     json.dumps(report.to_dict(), allow_nan=False)
+
+
+def test_a_clip_is_tracked_if_nine_in_ten_of_its_episodes_succeed():
+    clips = torch.arange(2).repeat_interleave(20)
+    succeeded = torch.ones(40, dtype=torch.bool)
+    succeeded[[0, 1, 20, 21, 22]] = False  # 18 of 20, and 17 of 20
+    columns = {"success_rate": succeeded, "mean_return": torch.zeros(40), "mean_episode_length": torch.ones(40)}
+    columns["survival_rate"] = succeeded
+    record = EpisodeRecord(seed=0, columns=columns, metrics={}, maxima={}, numbers={}, clips=clips)
+    report = summarize([record], ("walk", "run"))
+    assert report.clips_tracked == 1 and report.failed_clips == ("walk", "run")
 
 
 def test_errors_until_the_first_failure_leave_out_what_follows():

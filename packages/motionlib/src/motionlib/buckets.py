@@ -86,16 +86,17 @@ class TimeBuckets:
         number = (times / self.seconds).long().clamp_min_(0)
         return self._firsts[ids] + torch.minimum(number, self._counts[ids] - 1)
 
-    def record(self, ids: Tensor, times: Tensor, failed: Tensor) -> None:
+    def record(self, ids: Tensor, times: Tensor, failed: Tensor, visits: float = 1.0) -> None:
         """Count visits.
 
         Args:
             ids: (N,) clips.
             times: (N,) s, where an episode was (a success) or ended (a failure, perhaps).
             failed: (N,) bool.
+            visits: how much of a visit each of them is; less than 1 where one visit is counted in parts.
         """
         buckets = self.bucket(ids, times)
-        self.visits.index_add_(0, buckets, torch.ones_like(times, dtype=self.visits.dtype))
+        self.visits.index_add_(0, buckets, torch.full_like(times, visits, dtype=self.visits.dtype))
         self.failures.index_add_(0, buckets, failed.to(self.failures.dtype))
 
     def update(self, reduce: Callable[[Tensor], object] | None = None) -> None:
@@ -109,7 +110,7 @@ class TimeBuckets:
             counts = torch.stack([self.visits, self.failures])
             reduce(counts)
             self.visits, self.failures = counts.unbind(0)
-        visited = self.visits > 0
+        visited = (self.visits > 0) | (self.failures > 0)
         renewed = (self.failures / self.visits.clamp_min(1.0) + self.keep * self.weights).clamp_min_(self.floor)
         # The first visit replaces the weight that every bucket starts with.
         first = (self.failures / self.visits.clamp_min(1.0)).clamp_min_(self.floor)

@@ -18,6 +18,9 @@ from proto_agents.evaluation.statistics import (
 
 __all__ = ["ClipResult", "EvaluationReport", "MetricSummary", "summarize"]
 
+TRACKED_SHARE = 0.9
+"""of the episodes of a clip that must succeed for it to count as tracked"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class MetricSummary:
@@ -93,6 +96,9 @@ class EvaluationReport:
     """by name of the motion clip, where the environment plays clips"""
     failed_clips: tuple[str, ...] = ()
     """clips of which at least one episode failed"""
+    clips_tracked: int | None = None
+    """number of clips of which nine in ten episodes succeeded, a count that more episodes do not lower; None where
+    there are no clips, or no failures are known"""
     seeds: tuple[int, ...] = ()
     """of all resets"""
     intervals: dict[str, Interval] = field(default_factory=dict)
@@ -127,6 +133,7 @@ def summarize(
     own = {f.name for f in fields(EvaluationReport)}
     means = {name: mean_of(column) for name, column in columns.items()}
     clips = _clips(records, columns, clip_names)
+    rates = [result.success_rate for result in clips.values() if result.success_rate is not None]
     per_seed = {name: tuple(mean_of(r.columns[name]) for r in records) for name in columns}
     per_seed |= {name: tuple(mean_of(r.metrics[name]) for r in records) for name in metrics if name not in columns}
     per_seed |= {name: tuple(r.numbers[name] for r in records) for name in records[0].numbers}
@@ -143,6 +150,7 @@ def summarize(
         numbers={n: mean for n, mean in means.items() if n not in own | metrics.keys() and mean is not None} | whole,
         clips=clips,
         failed_clips=tuple(n for n, c in clips.items() if c.success_rate is not None and c.success_rate < 1.0),
+        clips_tracked=sum(rate >= TRACKED_SHARE for rate in rates) if rates else None,
         seeds=tuple(r.seed for r in records),
         intervals=_intervals(metrics | columns, records) if intervals else {},
         per_seed=per_seed if len(records) > 1 else {},

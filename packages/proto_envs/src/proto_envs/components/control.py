@@ -230,13 +230,7 @@ class MotionReference(Control):
 
     def reset(self, ids: Tensor, generator: torch.Generator) -> ResetState:
         """Draw clips and start times; the robot starts in the reference pose, give or take the noise."""
-        clips = self._draw_clips(ids, generator)
-        times = self.library.sample_times(clips, generator)
-        if self.start == "random":
-            at_zero = torch.rand(len(ids), generator=generator, device=times.device) < self.start_at_zero
-            times = times.masked_fill(at_zero, 0.0)
-        else:
-            times = torch.zeros_like(times)
+        clips, times = self._draw(ids, generator)
         self.clips[ids], self.starts[ids], self.played[ids] = clips, times, 0
         now = self._renew(ids)
         local_rotations, dof_velocities = self.library.get_joint_state(clips, times)
@@ -250,6 +244,15 @@ class MotionReference(Control):
             dof_velocities=dof_velocities,
         )
         return self.noise.apply(start, skeleton, generator)
+
+    def _draw(self, ids: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Clips (n,) and times in them (n,) s, at which new episodes begin."""
+        clips = self._draw_clips(ids, generator)
+        times = self.library.sample_times(clips, generator)
+        if self.start != "random":
+            return clips, torch.zeros_like(times)
+        at_zero = torch.rand(len(ids), generator=generator, device=times.device) < self.start_at_zero
+        return clips, times.masked_fill(at_zero, 0.0)
 
     def _draw_clips(self, ids: Tensor, generator: torch.Generator) -> Tensor:
         weights = self.library.weights

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
+from motionlib import MotionLib
 from proto_envs.components import objects, observations, rewards, terminations
 from proto_envs.components.actions import absolute_targets, reference_offsets
 from proto_envs.components.control import Control, MotionReference, ResetNoise
+from proto_envs.components.practice import PractisedReference
 from proto_envs.components.scenery import Scenery
 from proto_envs.components.terms import Components, Kernel, Reward, Termination
 from proto_envs.context import Context
@@ -44,12 +46,17 @@ class Mimic(Task):
     """control steps ahead at which the policy sees the reference"""
     termination_distance: float | None = 0.5
     """m; an episode fails when any body is farther from its reference. None: never"""
-    start: Literal["random", "zero", "sequential"] = "random"
-    """where in a clip episodes begin; sequential: environment i plays clip i (modulo their number) from its start"""
+    start: Literal["random", "failures", "zero", "sequential"] = "random"
+    """where in a clip episodes begin; failures: around moments at which episodes failed of late, see
+    `proto_envs.components.practice`; sequential: environment i plays clip i (modulo their number) from its start"""
     start_at_zero: float = 0.0
-    """share of episodes that begin at time 0 although `start` is random"""
+    """share of episodes that begin at time 0 although `start` is random or failures"""
+    uniform_share: float = 0.1
+    """of the episodes that begin anywhere although `start` is failures"""
+    bucket_seconds: float = 2.0
+    """s, how finely failures are told apart in time, where `start` is failures"""
     failure_weighting: bool = True
-    """draw clips by how often they failed of late"""
+    """draw clips by how often they failed of late, unless `start` is failures, which does so in its own way"""
     lift: Lift = "root"
     """on uneven ground: raise each reference pose by the ground's height below its root, or each body by its own"""
     joint_noise: float = 0.0
@@ -73,27 +80,17 @@ class Mimic(Task):
             ValueError: naming the field.
         """
         super().__post_init__()
+        task = f"task {type(self).__name__}"
         if self.start_at_zero > 1.0:
-            raise ValueError(f"task {type(self).__name__}: start_at_zero must be in [0, 1], got {self.start_at_zero}")
+            raise ValueError(f"{task}: start_at_zero must be in [0, 1], got {self.start_at_zero}")
+        if not self.bucket_seconds:
+            raise ValueError(f"{task}: bucket_seconds must be positive")
 
     def components(self, setup: Setup) -> Components:
         """Reference playback, maximal-coordinate observations, tracking rewards, loss-of-track termination."""
         if setup.motions is None:
             raise ValueError("task Mimic needs motions: pass motions=<clip name, file or MotionLib>")
-        noise = ResetNoise(self.joint_noise, self.root_velocity_noise, self.joint_velocity_noise)
-        reference = MotionReference(
-            setup.motions,
-            setup.num_envs,
-            setup.dt,
-            future_steps=self.future_steps,
-            start=self.start,
-            start_at_zero=self.start_at_zero,
-            failure_weighting=self.failure_weighting,
-            noise=noise,
-            ground=setup.ground,
-            lift=self.lift,
-            allowed=None if setup.scenes is None else setup.scenes.clips(setup.motions.names),
-        )
+        reference = self._reference(setup, setup.motions)
         match self.action:
             case "absolute":
                 action = absolute_targets(setup.robot, setup.device)
@@ -122,6 +119,25 @@ class Mimic(Task):
             },
             controls={"reference": reference, **scene.controls},
             action=action,
+        )
+
+    def _reference(self, setup: Setup, motions: MotionLib) -> MotionReference:
+        allowed = None if setup.scenes is None else setup.scenes.clips(motions.names)
+        parts = (motions, setup.num_envs, setup.dt)
+        common: dict[str, Any] = {
+            "future_steps": self.future_steps,
+            "start_at_zero": self.start_at_zero,
+            "noise": ResetNoise(self.joint_noise, self.root_velocity_noise, self.joint_velocity_noise),
+            "ground": setup.ground,
+            "lift": self.lift,
+        }
+        if self.start != "failures":
+            weighting = self.failure_weighting
+            return MotionReference(*parts, start=self.start, failure_weighting=weighting, allowed=allowed, **common)
+        if allowed is not None:
+            raise ValueError("task Mimic: start 'failures' draws any clip anywhere, but scenes say who plays which")
+        return PractisedReference(
+            *parts, bucket_seconds=self.bucket_seconds, uniform_share=self.uniform_share, **common
         )
 
     def _scene_parts(self, setup: Setup, reference: MotionReference) -> SceneParts:
