@@ -151,3 +151,12 @@ def test_wrong_numbers_are_named():
         TimeBuckets(DURATIONS, clip_weights=torch.ones(2))
     with pytest.raises(ValueError, match="not all zero"):
         TimeBuckets(DURATIONS, clip_weights=torch.zeros(3))
+
+
+def test_a_visit_may_be_counted_in_parts(buckets):
+    clips, times = torch.tensor([0, 1]), torch.tensor([0.5, 0.1])
+    for _ in range(4):
+        buckets.record(clips, times, torch.tensor([False, False]), visits=0.25)
+    buckets.record(clips, times, torch.tensor([True, False]), visits=0.0)
+    assert buckets.visits.tolist() == [1.0, 0.0, 0.0, 1.0, 0.0, 0.0]
+    assert buckets.failures.tolist() == [1.0, 0.0, 0.0, 0.0, 0.0, 0.0]
