@@ -46,9 +46,9 @@ class Mimic(Task):
     """control steps ahead at which the policy sees the reference"""
     termination_distance: float | None = 0.5
     """m; an episode fails when any body is farther from its reference. None: never"""
-    start: Literal["random", "failures", "zero", "sequential"] = "random"
-    """where in a clip episodes begin; failures: around moments at which episodes failed of late, see
-    `proto_envs.components.practice`; sequential: environment i plays clip i (modulo their number) from its start"""
+    start: Literal["random", "zero", "sequential", "failures"] = "random"
+    """where in a clip episodes begin; sequential: environment i plays clip i (modulo their number) from its start;
+    failures: around moments at which episodes failed of late, see `proto_envs.components.practice`"""
     start_at_zero: float = 0.0
     """share of episodes that begin at time 0 although `start` is random or failures"""
     uniform_share: float = 0.1
