@@ -320,7 +320,7 @@ def measure(name: str, args: Arguments) -> dict[str, Any]:
     }
     if args.device == "cpu":
         row["memory_mib"] = memory = {side: _memory(name, side, args) for side in SIDES}
-        row["memory_ratio"] = round(memory["ours"] / memory["rsl_rl"], 3)
+        row["memory_ratio"] = round(memory["ours"] / max(memory["rsl_rl"], 0.1), 3)
     return row
 
 
