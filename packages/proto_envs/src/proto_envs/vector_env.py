@@ -17,7 +17,7 @@ from torch import Tensor
 from motionlib import MotionLib
 from proto_envs.border import Border, Chosen, looking_is_free
 from proto_envs.components.control import Ghost
-from proto_envs.components.terms import Kernel, any_failure, measure, observe, total_reward
+from proto_envs.components.terms import Kernel, any_failure, measure, observe, token_indices, total_reward
 from proto_envs.context import Context, RobotState
 from proto_envs.randomization.config import Randomization
 from proto_envs.randomization.randomizer import Randomizer
@@ -393,6 +393,16 @@ class ProtoVectorEnv(VectorEnv):
         """
         with torch.no_grad():
             return mirror_image(self._context(None), self.components)
+
+    @property
+    def observation_tokens(self) -> dict[str, Tensor]:
+        """How the observations "policy" split into tokens, for a transformer: indices (T, n) by kind, "state" first.
+
+        Raises:
+            ValueError: if the task does not say so.
+        """
+        with torch.no_grad():
+            return token_indices(self.components, self._context(None))
 
     # --- exact resume ------------------------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from proto_agents.models.actor_critic import ActorCritic, ActorCriticConfig
 from proto_agents.models.distributions import Distribution
 from proto_agents.models.symmetry import Symmetry
+from proto_agents.models.transformer import ObservationTokens
 from proto_agents.optimizers import load_optimizer_state, optimizer_state
 from proto_agents.rollout import Batch, PolicyStep, RolloutBuffer
 from proto_agents.spaces import Observations
@@ -103,6 +104,7 @@ class PPO:
         symmetry: Symmetry | None = None,
         reward_parts: Sequence[str] = (),
         auxiliary_loss: AuxiliaryLoss | None = None,
+        tokens: ObservationTokens | None = None,
     ) -> None:
         """Make a fresh learner.
 
@@ -117,6 +119,7 @@ class PPO:
             reward_parts: names of the parts of the reward that are valued apart, in the order of
                 `Transition.reward_parts`; none: the reward is one whole.
             auxiliary_loss: what the networks are to learn besides, such as the diversity of skills.
+            tokens: how the environment's observation splits into tokens, where the policy is a transformer.
         """
         self.config = config or PPOConfig()
         self.device = torch.device(device)
@@ -124,7 +127,7 @@ class PPO:
         weights = torch.Generator().manual_seed(seed)
         self.reward_parts = tuple(reward_parts)
         parts = max(1, len(self.reward_parts))
-        self.model = ActorCritic(observation_space, action_space, model_config, weights, symmetry, parts)
+        self.model = ActorCritic(observation_space, action_space, model_config, weights, symmetry, parts, tokens)
         self.model.to(self.device)
         self.generator = torch.Generator(self.device).manual_seed(seed)
         self.learning_rate = self.config.learning_rate

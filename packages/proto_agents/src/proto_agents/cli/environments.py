@@ -14,6 +14,7 @@ from proto_agents.algorithms.discriminator_reward import GROUPS, DiscriminatorRe
 from proto_agents.checkpoint import CheckpointError, find_checkpoint
 from proto_agents.config import Experiment
 from proto_agents.models.symmetry import Symmetry
+from proto_agents.models.transformer import ObservationTokens
 from proto_agents.parsing import ConfigError, load_yaml, parse_dataclass
 from proto_agents.spaces import observation_sizes
 
@@ -90,6 +91,23 @@ def mirror_image(env: VectorEnv) -> Symmetry:
         return env.unwrapped.symmetry  # type: ignore[attr-defined]
     except ValueError as error:
         raise ConfigError(f"model.symmetric: {name} has no mirror image: {error}") from error
+
+
+def observation_tokens(experiment: Experiment, env: VectorEnv) -> ObservationTokens | None:
+    """How the environment's observation splits into tokens, for `model.kind: transformer`; None for other models.
+
+    Raises:
+        ConfigError: it does not say so.
+    """
+    if experiment.model.kind != "transformer":
+        return None
+    name = env.spec.id if env.spec is not None else type(env.unwrapped).__name__
+    if not hasattr(type(env.unwrapped), "observation_tokens") and "observation_tokens" not in vars(env.unwrapped):
+        raise ConfigError(f"model.kind transformer: {name} shows no tokens: it lacks 'observation_tokens'")
+    try:
+        return env.unwrapped.observation_tokens  # type: ignore[attr-defined]
+    except ValueError as error:
+        raise ConfigError(f"model.kind transformer: {name} shows no tokens: {error}") from error
 
 
 def discriminator_reward(experiment: Experiment, env: VectorEnv, device: torch.device) -> DiscriminatorReward | None:

@@ -12,7 +12,7 @@ from gymnasium.vector import VectorEnv
 
 from proto_agents.algorithms.ppo import PPO
 from proto_agents.checkpoint import CheckpointError, load_model
-from proto_agents.cli.environments import find_run, learner_device, make_environment
+from proto_agents.cli.environments import find_run, learner_device, make_environment, observation_tokens
 from proto_agents.cli.summary import print_report
 from proto_agents.config import Experiment, evaluated_with, program_arguments, split_free_flags
 from proto_agents.evaluation import EvaluationReport, Evaluator, check_expectations, evaluate
@@ -65,7 +65,12 @@ def load_policy(experiment: Experiment, env: VectorEnv, checkpoint: Path) -> PPO
     """A learner with a checkpoint's weights, for an environment like the one it was trained in."""
     device = learner_device(experiment, env)
     learner = PPO(
-        env.single_observation_space, env.single_action_space, experiment.algorithm, experiment.model, device=device
+        env.single_observation_space,
+        env.single_action_space,
+        experiment.algorithm,
+        experiment.model,
+        device=device,
+        tokens=observation_tokens(experiment, env),
     )
     load_model(learner.model, checkpoint, policy_only=True)
     return learner

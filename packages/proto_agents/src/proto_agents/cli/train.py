@@ -12,7 +12,14 @@ import tyro
 
 from proto_agents.algorithms.ppo import PPO
 from proto_agents.checkpoint import CheckpointError, load_model
-from proto_agents.cli.environments import discriminator_reward, find_run, learner_device, make_environment, mirror_image
+from proto_agents.cli.environments import (
+    discriminator_reward,
+    find_run,
+    learner_device,
+    make_environment,
+    mirror_image,
+    observation_tokens,
+)
 from proto_agents.cli.report import write_report
 from proto_agents.config import (
     FREE_MAPPINGS,
@@ -106,6 +113,7 @@ def prepared(experiment: Experiment, resume: Path | None = None) -> Iterator[Run
             device=learner_device(experiment, env),
             symmetry=mirror_image(env) if experiment.model.symmetric else None,
             reward_parts=experiment.discriminator.reward_parts,
+            tokens=observation_tokens(experiment, env),
         )
         if experiment.runner.initial_policy:
             _, checkpoint = find_run(experiment.runner.initial_policy)

@@ -1,6 +1,7 @@
 """A policy and a value function with their own networks and running normalizers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 import gymnasium
 import torch
@@ -10,6 +11,7 @@ from proto_agents.models.distributions import Categorical, Distribution, Gaussia
 from proto_agents.models.mlp import Activation, mlp
 from proto_agents.models.normalization import RunningNormalizer
 from proto_agents.models.symmetry import Mirror, Symmetry
+from proto_agents.models.transformer import ObservationTokens, TransformerConfig, TransformerPolicy
 from proto_agents.spaces import Observations, observation_sizes
 
 __all__ = ["ActorCritic", "ActorCriticConfig"]
@@ -19,10 +21,15 @@ __all__ = ["ActorCritic", "ActorCriticConfig"]
 class ActorCriticConfig:
     """Sizes and initial values of the networks."""
 
+    kind: Literal["mlp", "transformer"] = "mlp"
+    """what the policy is: a multi-layer perceptron, or a transformer over tokens of which the environment must say how
+    its observation splits into them (see `proto_agents.models.transformer`). The value function always is the first"""
     hidden_sizes: tuple[int, ...] = (256, 256)
-    """widths of the policy's hidden layers"""
+    """widths of the policy's hidden layers; of a transformer, those between its encoder and the action"""
     critic_hidden_sizes: tuple[int, ...] = (256, 256)
     """widths of the value function's hidden layers"""
+    transformer: TransformerConfig = field(default_factory=TransformerConfig)
+    """sizes of the encoder, where `kind` is transformer"""
     activation: Activation = "elu"
     """between the layers of both networks"""
     std: float = 0.1
@@ -56,6 +63,7 @@ class ActorCritic(nn.Module):
         generator: torch.Generator | None = None,
         symmetry: Symmetry | None = None,
         reward_parts: int = 1,
+        tokens: ObservationTokens | None = None,
     ) -> None:
         """Make the networks.
 
@@ -67,6 +75,7 @@ class ActorCritic(nn.Module):
             symmetry: what the environment says of its mirror image; only read where the model is symmetric, and not
                 needed where weights will be loaded.
             reward_parts: K, summands of the reward that are valued apart, each in units of its own normalizer.
+            tokens: how the environment's observation splits into tokens; only read where the policy is a transformer.
         """
         super().__init__()
         self.config = config or ActorCriticConfig()
@@ -85,13 +94,7 @@ class ActorCritic(nn.Module):
         else:
             raise TypeError(f"the action space must be Box or Discrete, not {action_space}")
         self.action_size = outputs
-        self.actor = mlp(
-            (sizes["policy"], *self.config.hidden_sizes, outputs),
-            self.config.activation,
-            self.config.output_gain,
-            generator,
-            self.config.hidden_gain,
-        )
+        self.actor = self._make_actor(sizes["policy"], outputs, tokens, generator)
         # One network with K outputs, not K networks: what tells good situations from bad is much the same for all parts
         # (Burda et al. 2018 do so as well), the normalizer puts all outputs on one scale, and it costs as much as one.
         self.critic = mlp(
@@ -109,6 +112,27 @@ class ActorCritic(nn.Module):
         self.mirrors = nn.ModuleDict()
         if self.config.symmetric:
             self._make_mirrors({group: sizes[group] for group in self.groups} | {"action": outputs}, symmetry)
+
+    def _make_actor(
+        self, size: int, outputs: int, tokens: ObservationTokens | None, generator: torch.Generator | None
+    ) -> nn.Module:
+        config = self.config
+        gain, hidden_gain = config.output_gain, config.hidden_gain
+        if config.kind == "mlp":
+            return mlp((size, *config.hidden_sizes, outputs), config.activation, gain, generator, hidden_gain)
+        if tokens is None:
+            raise ValueError("a transformer must be told how the observation splits: it needs observation tokens")
+        return TransformerPolicy(
+            tokens,
+            size,
+            outputs,
+            config.transformer,
+            hidden_sizes=config.hidden_sizes,
+            activation=config.activation,
+            output_gain=gain,
+            hidden_gain=hidden_gain,
+            generator=generator,
+        )
 
     def _make_mirrors(self, sizes: dict[str, int], symmetry: Symmetry | None) -> None:
         if self.discrete:

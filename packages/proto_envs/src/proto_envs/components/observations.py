@@ -18,7 +18,7 @@ from poselib.rotations import (
 )
 from proto_envs.context import Context
 
-__all__ = ["future_poses", "pose_difference", "previous_targets", "proprioception"]
+__all__ = ["future_pose_tokens", "future_poses", "pose_difference", "previous_targets", "proprioception"]
 
 
 def proprioception(ctx: Context) -> Tensor:
@@ -66,6 +66,13 @@ def future_poses(ctx: Context) -> Tensor:
     in_heading = vectors.flatten(1, 2) @ ctx.heading_matrix
     turn = quat_difference(state.body_rotations.unsqueeze(1), future.body_rotations)
     return torch.cat([in_heading.flatten(1), rotation_6d_from_quat(turn).flatten(1)], dim=-1)
+
+
+def future_pose_tokens(width: int, moments: int) -> Tensor:
+    """Which numbers of `future_poses` are of which moment, (moments, 24 B): a token for each pose to come."""
+    vectors = torch.arange(width * 3 // 4).view(moments, -1)
+    turns = torch.arange(width * 3 // 4, width).view(moments, -1)
+    return torch.cat([vectors, turns], dim=1)
 
 
 def pose_difference(ctx: Context) -> Tensor:

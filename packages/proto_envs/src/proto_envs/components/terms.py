@@ -13,10 +13,25 @@ from proto_envs.components.actions import ActionMap
 from proto_envs.components.control import Control
 from proto_envs.context import Context
 
-__all__ = ["Components", "Kernel", "Reward", "Termination", "any_failure", "measure", "observe", "total_reward"]
+__all__ = [
+    "Components",
+    "Kernel",
+    "Reward",
+    "Termination",
+    "TokenLayout",
+    "any_failure",
+    "measure",
+    "observe",
+    "one_token",
+    "token_indices",
+    "total_reward",
+]
 
 Kernel = Callable[[Context], Tensor]
 """A pure function of the moment. Parameters are bound with `functools.partial`."""
+
+TokenLayout = Callable[[int], Tensor]
+"""Width F of an observation kernel's output to indices (T, n) into it: T tokens of n numbers"""
 
 
 @dataclass(frozen=True)
@@ -55,6 +70,9 @@ class Components:
     metrics: Mapping[str, Kernel] = field(default_factory=dict)
     """Context to (N,); reported each step beside the reward terms' raw values"""
     controls: Mapping[str, Control] = field(default_factory=dict)
+    tokens: Mapping[Kernel, TokenLayout] = field(default_factory=dict)
+    """kernels of the group "policy" whose outputs are tokens of their own, for a transformer; what the others show is
+    its first token"""
     sample_style: Callable[[int, torch.Generator], Tensor] | None = None
     """(count, generator) to (count, F): what the group "style" would show, were the robots to move like the clips"""
 
@@ -87,6 +105,33 @@ def observe(kernels: Sequence[Kernel], context: Context, known: dict[Kernel, Ten
         if part.dim() != 2 or len(part) != num_envs:
             raise ValueError(f"observation {kernel_name(kernel)}: want ({num_envs}, F), got {tuple(part.shape)}")
     return torch.cat(parts, dim=-1)
+
+
+def one_token(width: int) -> Tensor:
+    """All of a kernel's output as one token, (1, width): a `TokenLayout`."""
+    return torch.arange(width).unsqueeze(0)
+
+
+def token_indices(components: Components, context: Context) -> dict[str, Tensor]:
+    """How the group "policy" splits into tokens: indices (T, n) by kind, "state" first.
+
+    Raises:
+        ValueError: if all of it is one token.
+    """
+    state: list[Tensor] = []
+    others: dict[str, Tensor] = {}
+    start = 0
+    for kernel in components.observations["policy"]:
+        width = kernel(context).shape[1]
+        layout = components.tokens.get(kernel)
+        if layout is None:
+            state.append(start + torch.arange(width))
+        else:
+            others[kernel_name(kernel)] = start + layout(width)
+        start += width
+    if not others:
+        raise ValueError("this task does not say how its observations split into tokens: all of them are one")
+    return {"state": torch.cat(state).unsqueeze(0)} | others
 
 
 def total_reward(rewards: Mapping[str, Reward], context: Context, grace: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

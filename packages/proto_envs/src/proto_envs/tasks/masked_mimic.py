@@ -129,7 +129,7 @@ class MaskedMimic(Mimic, MaskRules):
         groups = self._groups(setup, shape)
         if self.goal == "clip":
             groups["expert"] = list(beneath.observations["policy"])
-        return replace(beneath, observations=groups, controls=controls, sample_style=None)
+        return replace(beneath, observations=groups, controls=controls, tokens={}, sample_style=None)
 
     def _goals(self, setup: Setup, shape: SparseShape) -> tuple[Components, SparseGoals]:
         if self.goal not in ("clip", "inbetween"):

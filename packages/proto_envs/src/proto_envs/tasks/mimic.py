@@ -15,7 +15,7 @@ from proto_envs.components.actions import absolute_targets, reference_offsets
 from proto_envs.components.control import Control, MotionReference, ResetNoise
 from proto_envs.components.practice import PractisedReference
 from proto_envs.components.scenery import Scenery
-from proto_envs.components.terms import Components, Kernel, Reward, Termination
+from proto_envs.components.terms import Components, Kernel, Reward, Termination, one_token
 from proto_envs.context import Context
 from proto_envs.tasks.base import Setup, Task
 from proto_envs.terrain.ground import Lift
@@ -100,7 +100,8 @@ class Mimic(Task):
                 raise ValueError(f"task Mimic: action {self.action!r}; there are 'absolute' and 'residual'")
         limit = self.termination_distance
         lost = {} if limit is None else {"lost_track": Termination(partial(terminations.lost_track, distance=limit))}
-        policy = [observations.proprioception, *self.ground_observations(setup), observations.future_poses]
+        ground = self.ground_observations(setup)
+        policy = [observations.proprioception, *ground, observations.future_poses]
         if self.action == "absolute":
             policy.append(observations.previous_targets)
         scene = self._scene_parts(setup, reference)
@@ -119,6 +120,10 @@ class Mimic(Task):
             },
             controls={"reference": reference, **scene.controls},
             action=action,
+            tokens={
+                observations.future_poses: partial(observations.future_pose_tokens, moments=len(self.future_steps)),
+                **dict.fromkeys(ground, one_token),
+            },
         )
 
     def _reference(self, setup: Setup, motions: MotionLib) -> MotionReference:
