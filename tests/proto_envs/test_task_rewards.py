@@ -70,7 +70,7 @@ def about(value):
 
 
 @pytest.fixture
-def tracked(judged):
+def tracked(judged, amp):
     """`tracked(task, **fields)`: every body is (0.3, 0, 0.1) m and 0.2 rad off its reference, and too fast."""
 
     def judge(name, **fields):
@@ -85,7 +85,11 @@ def tracked(judged):
         forces[0, :3], velocities[0, :3] = 10.0, -2.0  # 60 W
         contact = torch.zeros(1, 15, 3)
         contact[0, FEET[0], 2] = 300.0  # the reference touches with no foot
+        middle, half = amp.skeleton.dof_limits.mean(-1), 0.5 * amp.skeleton.dof_limits.diff(dim=-1).squeeze(-1)
+        positions = middle.unsqueeze(0).clone()
+        positions[0, 7], positions[0, 9] = middle[7] + 0.8 * half[7], middle[9] - 0.9 * half[9] - 0.02
         joint_level = {"dof_forces": forces, "dof_velocities": velocities, "contact_forces": contact}
+        joint_level["dof_positions"] = positions
         return judged(name, bodies, fields, motion=reference, targets=targets, joint_level=joint_level)
 
     return judge
@@ -156,6 +160,24 @@ def test_masked_mimic(tracked):
         - 0.0005 * 60
     )
     assert metrics["mpjpe_mm"] == pytest.approx(1000 * math.sqrt(0.1), rel=1e-5)
+
+
+def test_deployable_mimic(tracked):
+    found, raw, metrics = tracked("DeployableMimic")
+    assert found == about(
+        0.5 * EXP(-((0.2 / 0.4) ** 2))
+        + EXP(-0.01 / 0.3**2)  # only the height is off: the reference comes along over the ground
+        + EXP(-((0.2 / 0.4) ** 2))
+        + EXP(-3 * 0.36)
+        + EXP(-1.0 / 3.14**2)
+        - 0.1 * 5
+        - 10 * 0.02
+    )
+    assert raw["joint_limits"] == about(0.02)
+    assert metrics["mpjpe_carried_mm"] == pytest.approx(100, rel=1e-4)
+    assert metrics["mpjpe_mm"] == pytest.approx(1000 * math.sqrt(0.1), rel=1e-5)
+    assert not metrics["failed"] and not metrics["failed_max_error"]
+    assert tracked("DeployableMimic", height_distance=0.09)[2]["failed"]
 
 
 def test_style(judged):

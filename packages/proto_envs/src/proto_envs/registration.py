@@ -24,6 +24,7 @@ TASKS: dict[str, str | type[Task]] = {
     "Scene": "proto_envs.tasks.scene:Scene",
     "GetUp": "proto_envs.tasks.get_up:GetUp",
     "MaskedMimic": "proto_envs.tasks.masked_mimic:MaskedMimic",
+    "DeployableMimic": "proto_envs.tasks.deployable_mimic:DeployableMimic",
 }
 """task name to its dataclass, or "module:name" of it"""
 
