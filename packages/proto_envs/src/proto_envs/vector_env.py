@@ -344,12 +344,18 @@ class ProtoVectorEnv(VectorEnv):
         """Names of the clips that `info["clip"]` numbers; empty for a task without motions."""
         return next((c.clip_names for c in self.components.controls.values() if c.clip_names), ())
 
-    def sample_style(self, count: int, generator: torch.Generator | None = None) -> Any:  # noqa: ANN401
+    @property
+    def style_clips(self) -> tuple[str, ...]:
+        """Names of the clips that `sample_style` draws from; empty for a task without style."""
+        return self.components.style_clips
+
+    def sample_style(self, count: int, generator: torch.Generator | None = None, clips: Tensor | None = None) -> Any:  # noqa: ANN401
         """Draw what the observation group "style" would show, were the robots to move like the clips.
 
         Args:
             count: how many.
             generator: of the draw; the environment's own if left out, which `state_dict` saves.
+            clips: (count,) numbers of `style_clips`, of which each is to be; drawn by weight if left out.
 
         Returns:
             (count, F), features as in the group.
@@ -359,7 +365,7 @@ class ProtoVectorEnv(VectorEnv):
         """
         if self.components.sample_style is None:
             raise RuntimeError(f"task {type(self.task).__name__} has no motions to draw style from: pass motions=...")
-        return self._border.out(self.components.sample_style(count, generator or self.generator))
+        return self._border.out(self.components.sample_style(count, generator or self.generator, clips))
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:  # noqa: ANN401
         """The attribute or method result `name`, once per environment (gymnasium's Sync and Async API).

@@ -2,13 +2,15 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from gymnasium.vector import VectorEnv
+from torch import Tensor
 
 from proto_agents.algorithms.ppo import PPO
 from proto_agents.checkpoint import CheckpointError, load_model
@@ -16,7 +18,9 @@ from proto_agents.cli.environments import find_run, learner_device, make_environ
 from proto_agents.cli.summary import print_report
 from proto_agents.config import Experiment, evaluated_with, program_arguments, split_free_flags
 from proto_agents.evaluation import EvaluationReport, Evaluator, check_expectations, evaluate
+from proto_agents.evaluation.style import StyleEvaluator
 from proto_agents.parsing import ConfigError, merge
+from proto_agents.spaces import observation_sizes
 
 
 @dataclass(frozen=True)
@@ -50,15 +54,38 @@ class EvaluateArguments:
 def evaluate_checkpoint(
     experiment: Experiment, checkpoint: Path, *, evaluators: Sequence[Evaluator] = (), intervals: bool = False
 ) -> EvaluationReport:
-    """Evaluates a checkpoint as its experiment says, watched by evaluators; `intervals`: say how sure each number is."""
+    """Evaluates a checkpoint as its experiment says, watched by evaluators.
+
+    Args:
+        experiment: of the checkpoint.
+        checkpoint: its folder.
+        evaluators: beside those that the environment has numbers for, see `evaluators_for`.
+        intervals: also say how sure each number is.
+    """
     settings = experiment.evaluation
     env = make_environment(experiment, settings.num_envs, settings.env)
     try:
         learner = load_policy(experiment, env, checkpoint)
         policy = learner.model.act_deterministic
-        return evaluate(env, policy, settings, learner.device, evaluators=evaluators, intervals=intervals)
+        watching = [*evaluators_for(env, settings.seed), *evaluators]
+        return evaluate(env, policy, settings, learner.device, evaluators=watching, intervals=intervals)
     finally:
         env.close()
+
+
+def evaluators_for(env: VectorEnv, seed: int = 0) -> list[Evaluator]:
+    """What an environment has numbers for beyond its metrics: its style, where it shows style and has experts."""
+    inner: Any = env.unwrapped
+    if "style" not in observation_sizes(env.single_observation_space) or not hasattr(inner, "sample_style"):
+        return []
+    env.reset(seed=seed)  # so that the same experts are drawn each time
+    clips = tuple(getattr(inner, "style_clips", ()))
+    sample_of = partial(_experts_of, inner.sample_style) if clips else None
+    return [StyleEvaluator(inner.sample_style, clips, sample_of)]
+
+
+def _experts_of(sample: Callable[..., Tensor], clips: Tensor) -> Tensor:
+    return sample(len(clips), clips=clips)
 
 
 def load_policy(experiment: Experiment, env: VectorEnv, checkpoint: Path) -> PPO:

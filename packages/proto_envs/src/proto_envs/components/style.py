@@ -147,13 +147,13 @@ class StyleHistory(Control):
 
         return {"style_frames": frames}
 
-    def sample(self, count: int, generator: torch.Generator) -> Tensor:
+    def sample(self, count: int, generator: torch.Generator, clips: Tensor | None = None) -> Tensor:
         """Draw (count, K F) from the clips: what `style_history` shows of a robot that moves like them.
 
-        Clips are drawn by weight. The newest moment is uniform over the clip, where the clip ends over those that have
-        enough of it before them.
+        Clips are drawn by weight, unless `clips` (count,) says of which each is to be. The newest moment is uniform
+        over the clip, where the clip ends over those that have enough of it before them.
         """
-        clips = self.motions.sample_motions(count, generator)
+        clips = self.motions.sample_motions(count, generator) if clips is None else clips
         span = (self._length - 1) * self.dt
         earliest = torch.where(self.motions.loops[clips], 0.0, span)
         draw = torch.rand(count, generator=generator, device=clips.device)

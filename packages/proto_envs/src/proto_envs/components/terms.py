@@ -73,8 +73,11 @@ class Components:
     tokens: Mapping[Kernel, TokenLayout] = field(default_factory=dict)
     """kernels of the group "policy" whose outputs are tokens of their own, for a transformer; what the others show is
     its first token"""
-    sample_style: Callable[[int, torch.Generator], Tensor] | None = None
-    """(count, generator) to (count, F): what the group "style" would show, were the robots to move like the clips"""
+    sample_style: Callable[[int, torch.Generator, Tensor | None], Tensor] | None = None
+    """(count, generator, clips) to (count, F): what the group "style" would show, were the robots to move like the
+    clips; of which clip each is to be, (count,), may be left to chance with None"""
+    style_clips: tuple[str, ...] = ()
+    """names of these clips"""
 
     def showing(self, group: str) -> Components:
         """The same with one group of observations only, and without controls that serve another; "": all of them."""

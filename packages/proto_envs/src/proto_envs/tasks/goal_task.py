@@ -118,6 +118,7 @@ class GoalTask(Task):
             controls=controls,
             action=absolute_targets(setup.robot, setup.device),
             sample_style=sample,
+            style_clips=() if setup.motions is None else tuple(setup.motions.names),
         )
 
     def _falls(self, setup: Setup) -> dict[str, Termination]:
