@@ -11,6 +11,7 @@ import tyro
 
 from proto_agents.algorithms.discriminator_reward import DiscriminatorConfig
 from proto_agents.algorithms.ppo import PPOConfig
+from proto_agents.algorithms.skill_reward import SkillConfig
 from proto_agents.evaluation import EvaluationConfig
 from proto_agents.models.actor_critic import ActorCriticConfig
 from proto_agents.parsing import ConfigError, load_yaml, merge, nearest, parse_dataclass, plain
@@ -83,12 +84,35 @@ class Experiment:
     """the learner; `kind` says which"""
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     """a learned reward beside that of the environment; `kind` says which"""
+    skills: SkillConfig = field(default_factory=SkillConfig)
+    """latent skills: what `discriminator.kind: ase` teaches, or the `controller` that plays them"""
     runner: RunnerConfig = field(default_factory=RunnerConfig)
     """length and bookkeeping"""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     """how the policy is judged"""
     expect: Annotated[dict[str, tuple[float, float]], tyro.conf.Fixed] = field(default_factory=dict)
     """metric of the evaluation: [least, greatest] accepted value"""
+
+    def __post_init__(self) -> None:
+        """Refuse parts that contradict each other.
+
+        Raises:
+            ConfigError: naming the keys.
+        """
+        teaches, plays = self.discriminator.kind == "ase", bool(self.skills.controller)
+        if teaches and plays:
+            raise ConfigError(
+                "discriminator.kind ase teaches skills, skills.controller plays those of another policy: leave one out"
+            )
+        if (teaches or plays) and self.model.symmetric:
+            which = "discriminator.kind ase" if teaches else "skills.controller"
+            raise ConfigError(
+                f"{which} needs model.symmetric: false; nobody knows which latent is the mirror image of another"
+            )
+        if teaches and not self.discriminator.trained:
+            raise ConfigError(
+                "discriminator.kind ase needs discriminator.trained: an untrained encoder finds no skills"
+            )
 
 
 def config_root() -> Path:

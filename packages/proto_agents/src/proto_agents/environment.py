@@ -116,6 +116,11 @@ class TensorEnvironment:
             info=info,
         )
 
+    @property
+    def observations(self) -> Observations:
+        """Those to act on next."""
+        return self._observations
+
     def restart(self, mask: Tensor) -> Observations:
         """Begin new episodes where `mask` (N,) bool says, in an environment that takes a "reset_mask"."""
         raw, _ = self.env.reset(
@@ -128,10 +133,11 @@ class TensorEnvironment:
     def state_dict(self) -> dict[str, Tensor] | None:
         """The environment's own state and ours, where it can be saved; None where it cannot."""
         save = getattr(self.env.unwrapped, "state_dict", None)
-        if save is None:
+        saved = None if save is None else save()
+        if saved is None:
             return None
         own = {f"observations/{name}": group for name, group in self._observations.items()}
-        return {f"env/{name}": value for name, value in save().items()} | own | {"resetting": self.resetting}
+        return {f"env/{name}": value for name, value in saved.items()} | own | {"resetting": self.resetting}
 
     def load_state_dict(self, state: dict[str, Tensor], seed: int | None = None) -> Observations:
         """Goes on where `state_dict` was taken; returns the observations to act on.

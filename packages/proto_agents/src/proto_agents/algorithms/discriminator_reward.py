@@ -2,6 +2,7 @@
 
 - AMP (Peng et al. 2021) tells what the robots do (the observation group "style") from what experts do (what the
   environment's `sample_style` draws).
+- ASE (Peng et al. 2022) does so as well, and finds the latent skills in it again: see `skill_reward`.
 - ADD (Zhang et al. 2025) tells how far a robot is from its reference (the group "difference") from not being away at
   all: a reward for tracking that has no weights to be found.
 
@@ -25,7 +26,7 @@ from proto_agents.optimizers import load_optimizer_state, optimizer_state
 
 __all__ = ["GROUPS", "DiscriminatorConfig", "DiscriminatorReward", "Replay"]
 
-GROUPS = {"amp": "style", "add": "difference"}
+GROUPS = {"amp": "style", "ase": "style", "add": "difference"}
 """observation group that each kind of discriminator reads"""
 
 
@@ -33,8 +34,9 @@ GROUPS = {"amp": "style", "add": "difference"}
 class DiscriminatorConfig:
     """Settings of a reward that a discriminator gives; losses and their weights are those of AMP."""
 
-    kind: Literal["none", "amp", "add"] = "none"
-    """none: the environment's reward alone; amp, add: a discriminator's beside it, of style or of tracking"""
+    kind: Literal["none", "amp", "ase", "add"] = "none"
+    """none: the environment's reward alone; amp, add: a discriminator's beside it, of style or of tracking; ase: one of
+    style and one of latent skills, which the section `skills` is about"""
     task_weight: float = 0.5
     """of the environment's reward"""
     reward_weight: float = 0.5
@@ -54,7 +56,7 @@ class DiscriminatorConfig:
     gradient_steps: int = 8
     """per update of the learner"""
     gradient_penalty: float = 5.0
-    """weight of the squared gradient, at the experts' features (amp) or at the agent's (add: experts have but one)"""
+    """weight of the squared gradient, at the experts' features, or at the agent's (add: experts have but one)"""
     weight_decay: float = 1e-4
     """weight of the squared weights"""
     logit_decay: float = 1e-2
@@ -72,7 +74,9 @@ class DiscriminatorConfig:
     @property
     def reward_parts(self) -> tuple[str, ...]:
         """Parts of the reward that the critic values apart; none: it is one whole."""
-        return ("task", "discriminator") if self.separate_critic and self.kind != "none" else ()
+        if not self.separate_critic or self.kind == "none":
+            return ()
+        return ("task", "discriminator", "skill") if self.kind == "ase" else ("task", "discriminator")
 
 
 class Replay:
@@ -133,13 +137,13 @@ class DiscriminatorReward:
         self.device = torch.device(device)
         self.generator = torch.Generator(self.device).manual_seed(seed)
         weights = torch.Generator().manual_seed(seed)
-        self.model = Discriminator(features, self.config.hidden_sizes, generator=weights).to(self.device)
+        self.model = self._make_model(features, weights).to(self.device)
         fused = self.device.type in ("cpu", "cuda")
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=self.config.learning_rate, fused=fused)
-        self.replay = Replay(self.config.replay_size, features, self.device)
-        if sample is None and self.config.kind == "amp":
-            raise ValueError("AMP needs samples of experts: pass sample=...")
-        self._sample = sample if self.config.kind == "amp" else None
+        self.replay = Replay(self.config.replay_size, self._row_size(features), self.device)
+        if sample is None and self.config.kind != "add":
+            raise ValueError(f"{self.config.kind.upper()} needs samples of experts: pass sample=...")
+        self._sample = sample if self.config.kind != "add" else None
         self._features = features
         self._seen: list[Tensor] = []
         self._poor = torch.zeros(0, dtype=torch.long, device=self.device)
@@ -154,6 +158,26 @@ class DiscriminatorReward:
             return torch.zeros(count, self._features, device=self.device)
         return torch.as_tensor(self._sample(count), dtype=torch.float32, device=self.device)
 
+    # What a subclass adds: rows of more than features, and losses that are trained on them at the same time.
+
+    def _make_model(self, features: int, weights: torch.Generator) -> Discriminator:
+        return Discriminator(features, self.config.hidden_sizes, generator=weights)
+
+    def _row_size(self, features: int) -> int:
+        return features
+
+    def _rows(self, transition: Transition) -> Tensor:
+        """What is judged of a step, (N, row size)."""
+        return transition.outcome[self.group]
+
+    def _expert_rows(self, count: int) -> Tensor:
+        return self.experts(count)
+
+    def _extra_losses(self, samples: Tensor) -> dict[str, Tensor]:
+        """Weighted terms of the loss of `_step`, by the names under which they are logged."""
+        del samples
+        return {}
+
     @torch.no_grad()
     def shape(self, transition: Transition) -> tuple[Transition, Tensor | None]:
         """Reward a step, and remember its features for the next `update`.
@@ -162,10 +186,10 @@ class DiscriminatorReward:
             The transition with the mixed reward; and (N,) bool, episodes that end here, as failed, because the reward
             has been poor for too long, to be begun anew by the caller. None: that never happens.
         """
-        features = transition.outcome[self.group]
-        reward = style_reward(self.model(features))
+        rows = self._rows(transition)
+        reward = style_reward(self.model(rows))
         if self.config.trained:
-            self._seen.append(features[transition.valid])
+            self._seen.append(rows[transition.valid])
         parts = self.config.task_weight * transition.reward, self.config.reward_weight * reward
         shaped = replace(
             transition,
@@ -189,18 +213,18 @@ class DiscriminatorReward:
             return {}
         seen = torch.cat(self._seen)
         self._seen.clear()
-        config, normalizer = self.config, self.model.normalizer
+        config, model = self.config, self.model
         # Statistics and gradient steps share one draw: experts are dear, each a query of many moments of motion.
         rows = torch.randint(
             len(seen), (config.gradient_steps * config.minibatch_size,), generator=self.generator, device=self.device
         )
-        agent, expert = seen.index_select(0, rows), self.experts(len(rows))
+        agent, expert = seen.index_select(0, rows), self._expert_rows(len(rows))
         # Differences are scaled but not moved, so that none stays none.
-        normalizer.update(torch.cat([agent, expert if config.kind == "amp" else -agent]))
+        model.update_normalizer(torch.cat([agent, expert if config.kind != "add" else -agent]))
         parts = [expert, agent]
         if len(self.replay):
             parts.append(self.replay.draw(len(rows), self.generator))
-        steps = torch.stack([normalizer.normalize(part).unflatten(0, (config.gradient_steps, -1)) for part in parts], 1)
+        steps = torch.stack([model.normalize(part).unflatten(0, (config.gradient_steps, -1)) for part in parts], 1)
         sums: dict[str, Tensor] = {}
         for samples in steps:
             values = self._step(samples)
@@ -213,15 +237,18 @@ class DiscriminatorReward:
         """One gradient step; returns the parts of the loss.
 
         Args:
-            samples: (2 or 3, B, F), normalized: of experts, of the agent, and of the agent as it was.
+            samples: (2 or more, B, F), normalized: of experts, of the agent, and of what else is none of an expert, as
+                the agent was.
         """
         model, config = self.model, self.config
         expert, agent, *past = model.logits(samples.flatten(0, 1)).chunk(len(samples))
-        loss = DiscriminatorLoss(expert, agent, past[0] if past else None)
-        penalty = model.gradient_penalty(samples[0] if config.kind == "amp" else samples[1])
+        loss = DiscriminatorLoss(expert, agent, torch.cat(past) if past else None)
+        penalty = model.gradient_penalty(samples[1] if config.kind == "add" else samples[0])
         weights, last = model.squared_weights()
         total = loss.classification + config.gradient_penalty * penalty
         total = total + config.weight_decay * weights + config.logit_decay * last
+        extra = self._extra_losses(samples)
+        total = sum(extra.values(), total)
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
         self.optimizer.step()
@@ -230,6 +257,7 @@ class DiscriminatorReward:
             "discriminator/gradient_penalty": penalty,
             "discriminator/expert_accuracy": loss.expert_accuracy,
             "discriminator/agent_accuracy": loss.agent_accuracy,
+            **extra,
         }
 
     def state_dict(self) -> dict[str, Tensor]:

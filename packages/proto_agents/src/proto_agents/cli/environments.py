@@ -11,11 +11,13 @@ import torch
 from gymnasium.vector import VectorEnv
 
 from proto_agents.algorithms.discriminator_reward import GROUPS, DiscriminatorReward
+from proto_agents.algorithms.skill_reward import SkillReward
 from proto_agents.checkpoint import CheckpointError, find_checkpoint
 from proto_agents.config import Experiment
 from proto_agents.models.symmetry import Symmetry
 from proto_agents.models.transformer import ObservationTokens
 from proto_agents.parsing import ConfigError, load_yaml, parse_dataclass
+from proto_agents.skill_env import SkillEnv
 from proto_agents.spaces import observation_sizes
 
 INSTALL = "pip install 'proto-agents[humanoid]'"
@@ -63,12 +65,22 @@ def make_environment(
     if render_mode is not None:
         arguments["render_mode"] = render_mode
     try:
-        return gymnasium.make_vec(config.id, num_envs=num_envs or config.num_envs, **arguments)
+        env = gymnasium.make_vec(config.id, num_envs=num_envs or config.num_envs, **arguments)
     except (TypeError, ValueError, LookupError, OSError, ImportError, NotImplementedError) as error:
         # What the environment refuses, an engine that is missing or cannot do it among that, came from the user's
         # configuration; its message says what would be right.
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
         raise ConfigError(f"{config.id} cannot be made: {message}") from error
+    return with_skills(experiment, env)
+
+
+def with_skills(experiment: Experiment, env: VectorEnv) -> VectorEnv:
+    """The environment as a policy with skills is taught in; the environment itself for other experiments."""
+    skills = experiment.skills
+    if experiment.discriminator.kind == "ase":
+        device = learner_device(experiment, env)
+        return SkillEnv(env, skills.size, skills.hold, seed=experiment.runner.seed, device=device)
+    return env
 
 
 def learner_device(experiment: Experiment, env: VectorEnv) -> torch.device:
@@ -127,10 +139,13 @@ def discriminator_reward(experiment: Experiment, env: VectorEnv, device: torch.d
             "with env.kwargs.observation: groups"
         )
     sample = getattr(env.unwrapped, "sample_style", None)
-    if sample is None and config.kind == "amp":
+    if sample is None and config.kind != "add":
         raise ConfigError(f"{asked} has no experts: it lacks 'sample_style'")
+    seed = experiment.runner.seed
     try:
-        return DiscriminatorReward(sizes[group], sample, config, seed=experiment.runner.seed, device=device)
+        if config.kind == "ase" and sample is not None:
+            return SkillReward(sizes[group], sample, config, experiment.skills, seed=seed, device=device)
+        return DiscriminatorReward(sizes[group], sample, config, seed=seed, device=device)
     except (RuntimeError, ValueError) as error:
         raise ConfigError(f"{asked}: {error}") from error
 

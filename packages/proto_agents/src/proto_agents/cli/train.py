@@ -11,6 +11,7 @@ from typing import Annotated
 import tyro
 
 from proto_agents.algorithms.ppo import PPO
+from proto_agents.algorithms.skill_reward import DiversityLoss
 from proto_agents.checkpoint import CheckpointError, load_model
 from proto_agents.cli.environments import (
     discriminator_reward,
@@ -101,7 +102,8 @@ def estimate_run(experiment: Experiment, resume: Path | None = None) -> Estimate
 def prepared(experiment: Experiment, resume: Path | None = None) -> Iterator[Runner]:
     """Makes the environments, the learner and the runner, and closes the environments in the end."""
     env = make_environment(experiment)
-    settings = experiment.evaluation
+    settings, skills = experiment.evaluation, experiment.skills
+    diverse = experiment.discriminator.kind == "ase" and skills.diversity_weight > 0.0
     evaluation_env = make_environment(experiment, settings.num_envs, settings.env)
     try:
         learner = PPO(
@@ -114,6 +116,7 @@ def prepared(experiment: Experiment, resume: Path | None = None) -> Iterator[Run
             symmetry=mirror_image(env) if experiment.model.symmetric else None,
             reward_parts=experiment.discriminator.reward_parts,
             tokens=observation_tokens(experiment, env),
+            auxiliary_loss=DiversityLoss(skills) if diverse else None,
         )
         if experiment.runner.initial_policy:
             _, checkpoint = find_run(experiment.runner.initial_policy)

@@ -55,16 +55,29 @@ class Discriminator(nn.Module):
             generator: source of the initial weights (CPU).
         """
         super().__init__()
+        self.size = size
         self.normalizer = RunningNormalizer((size,), clip)
         self.network = mlp((size, *hidden_sizes, 1), activation, 1.0, generator)
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits of features as they come from the environment."""
-        return self.logits(self.normalizer.normalize(features))
+        return self.logits(self.normalize(features))
+
+    def normalize(self, features: Tensor) -> Tensor:
+        """What the other methods call normalized."""
+        return self.normalizer.normalize(features)
+
+    def update_normalizer(self, features: Tensor) -> None:
+        """Add features to the running statistics."""
+        self.normalizer.update(features)
 
     def logits(self, normalized: Tensor) -> Tensor:
         """Logits of normalized features."""
-        return self.network(normalized).squeeze(-1)
+        return self.network(self._judged(normalized)).squeeze(-1)
+
+    def _judged(self, normalized: Tensor) -> Tensor:
+        """The part that the network is shown."""
+        return normalized
 
     def gradient_penalty(self, normalized: Tensor) -> Tensor:
         """Mean squared length of the logits' gradient by normalized features, to be trained on.
@@ -74,9 +87,10 @@ class Discriminator(nn.Module):
         """
         first = self.network[0]
         assert isinstance(first, nn.Linear)
-        hidden = first(normalized)
+        hidden = first(self._judged(normalized))
         (gradient,) = torch.autograd.grad(self.network[1:](hidden).sum(), hidden, create_graph=True)
-        return ((gradient @ (first.weight @ first.weight.T)) * gradient).sum(-1).mean()
+        weight = first.weight[:, : self.size]
+        return ((gradient @ (weight @ weight.T)) * gradient).sum(-1).mean()
 
     def squared_weights(self) -> tuple[Tensor, Tensor]:
         """Sum of the squares of all weights (biases left out), and of those of the last layer alone."""
