@@ -68,14 +68,23 @@ class LayeredEnv(VectorEnv):
         actions, space = torch.as_tensor(actions, device=self.device), self.inner.single_action_space
         return actions - int(space.start) if isinstance(space, gymnasium.spaces.Discrete) else actions
 
-    def _info(self, transition: Transition, final: Observations) -> dict[str, Any]:
-        """What the inner environment said, with the last observations of episodes."""
+    def _info(self, transition: Transition, final: Observations, done: Tensor) -> dict[str, Any]:
+        """What the inner environment said, with the last observations of the episodes that are `done` (N,)."""
         info = {**transition.info, "metrics": transition.metrics}
         for name in ("final_obs", "_final_obs"):
             info.pop(name, None)
         if self.metadata["autoreset_mode"] == AutoresetMode.SAME_STEP:
-            info |= {"final_obs": final, "_final_obs": transition.terminated | transition.truncated}
+            info |= {"final_obs": final, "_final_obs": done}
         return info
+
+    def state_dict(self) -> dict[str, Tensor] | None:
+        """Everything that the future depends on; None where the inner environment cannot be saved."""
+        inner = self.inner.state_dict()
+        return None if inner is None else {f"inner/{name}": value for name, value in inner.items()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Restore `state_dict`."""
+        self.inner.load_state_dict({name[6:]: value for name, value in state.items() if name.startswith("inner/")})
 
     def render(self) -> Any:  # noqa: ANN401
         """Frames of the inner environment."""
@@ -150,7 +159,7 @@ class SkillEnv(LayeredEnv):
         late = self.metadata["autoreset_mode"] == AutoresetMode.NEXT_STEP
         fresh = ~transition.valid if late else done
         self._renew(fresh | ((self.remaining <= 0) & ~done))
-        info = self._info(transition, with_latents(transition.outcome, played)) | {"latent": played}
+        info = self._info(transition, with_latents(transition.outcome, played), done) | {"latent": played}
         observations = with_latents(transition.observations, self.latents)
         return observations, transition.reward, transition.terminated, transition.truncated, info
 
@@ -173,16 +182,14 @@ class SkillEnv(LayeredEnv):
         self.remaining = torch.where(mask, steps, self.remaining)
 
     def state_dict(self) -> dict[str, Tensor] | None:
-        """Everything that the future depends on; None where the inner environment cannot be saved."""
-        inner = self.inner.state_dict()
-        if inner is None:
-            return None
+        """That of the inner environment, if it has one, and ours."""
+        state = super().state_dict()
         own = {"latents": self.latents, "remaining": self.remaining, "generator": self.generator.get_state()}
-        return {**own, **{f"inner/{name}": value for name, value in inner.items()}}
+        return None if state is None else state | own
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Restore `state_dict`."""
-        self.inner.load_state_dict({name[6:]: value for name, value in state.items() if name.startswith("inner/")})
+        super().load_state_dict(state)
         self.latents = state["latents"].to(self.device).clone()
         self.remaining = state["remaining"].to(self.device).clone()
         self.generator.set_state(state["generator"].cpu())

@@ -17,6 +17,7 @@ from proto_agents.config import Experiment
 from proto_agents.models.symmetry import Symmetry
 from proto_agents.models.transformer import ObservationTokens
 from proto_agents.parsing import ConfigError, load_yaml, parse_dataclass
+from proto_agents.skill_control import SkillControlEnv, frozen_policy
 from proto_agents.skill_env import SkillEnv
 from proto_agents.spaces import observation_sizes
 
@@ -75,12 +76,26 @@ def make_environment(
 
 
 def with_skills(experiment: Experiment, env: VectorEnv) -> VectorEnv:
-    """The environment as a policy with skills is taught in; the environment itself for other experiments."""
-    skills = experiment.skills
+    """The environment in which skills are taught, or played by a controller; the environment itself otherwise.
+
+    Raises:
+        ConfigError: the controller's policy has no skills, or they are not for this environment.
+        CheckpointError: there is no such policy.
+    """
+    skills, device = experiment.skills, learner_device(experiment, env)
     if experiment.discriminator.kind == "ase":
-        device = learner_device(experiment, env)
         return SkillEnv(env, skills.size, skills.hold, seed=experiment.runner.seed, device=device)
-    return env
+    if not skills.controller:
+        return env
+    taught, checkpoint = find_run(skills.controller)
+    asked = f"skills.controller {skills.controller}"
+    if taught.discriminator.kind != "ase":
+        raise ConfigError(f"{asked} has no skills: it was trained with discriminator.kind {taught.discriminator.kind}")
+    try:
+        model = frozen_policy(checkpoint, taught.model, env.single_action_space, device)
+        return SkillControlEnv(env, model, taught.skills.size, skills.controller_steps, device=device)
+    except ValueError as error:
+        raise ConfigError(f"{asked} cannot play in {experiment.env.id}: {error}") from error
 
 
 def learner_device(experiment: Experiment, env: VectorEnv) -> torch.device:
