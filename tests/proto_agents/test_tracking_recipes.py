@@ -19,7 +19,9 @@ algorithm: {horizon: 4, minibatch_size: 40, epochs: 1}
 runner: {max_samples: 160, logger: none, report: false, threads: 1}
 evaluation: {num_envs: 20, steps: 2}
 """
-RECIPES = (["library-amp"], ["library-amp", "library-smpl"], ["library-amp", "library-amp-transformer"])
+LIBRARY = (["library-amp"], ["library-amp", "library-smpl"], ["library-amp", "library-amp-transformer"])
+RECIPES = (*LIBRARY, ["g1-track"])
+ALL = (*RECIPES, ["g1-track", "g1-track-all"])
 
 
 @pytest.mark.parametrize("overlays", RECIPES, ids=lambda overlays: overlays[-1])
@@ -32,7 +34,7 @@ def test_every_recipe_runs_and_measures_what_it_expects(tmp_path, overlays):
     result = train.train(experiment)
     assert result.report is not None
     assert set(experiment.expect) | {experiment.runner.best_metric} <= set(result.report.values())
-    assert len(result.report.clips) == 20
+    assert len(result.report.clips) == (20 if overlays in LIBRARY else 6)
     assert evaluate_checkpoint(experiment, tmp_path / "run" / "last").values() == result.report.values()
 
 
@@ -55,7 +57,7 @@ def test_the_library_is_all_samples_and_every_clip_is_evaluated_equally_often(ov
 
 
 def test_the_gpu_overlay_goes_with_every_recipe():
-    for overlays in RECIPES:
+    for overlays in ALL:
         experiment = load_experiment([*overlays, "opt/gpu"])
         samples = experiment.env.num_envs * experiment.algorithm.horizon
         assert experiment.env.backend is None and samples % experiment.algorithm.minibatch_size == 0

@@ -28,7 +28,7 @@ def moved(bodies, yaw, shift):
 
 def kernels():
     return {
-        "senses": deployable.senses,
+        **{kernel.__name__: kernel for kernel in deployable.SENSES},
         "distances": partial(deployable.carried_distances, anchor=ANCHOR),
         "position": partial(deployable.carried_position_tracking, anchor=ANCHOR, deviation=0.3),
         "rotation": partial(deployable.carried_rotation_tracking, anchor=ANCHOR, deviation=0.4),

@@ -28,6 +28,7 @@ from poselib.rotations import (
 from proto_envs.context import Context
 
 __all__ = [
+    "SENSES",
     "anchor_height_error",
     "anchor_rotation_tracking",
     "carried_distances",
@@ -35,27 +36,44 @@ __all__ = [
     "carried_rotation_tracking",
     "future_joint_tokens",
     "future_joints",
+    "gravity_direction",
     "joint_limit_excess",
+    "joint_positions",
+    "joint_rates",
     "lost_anchor",
     "lost_limb",
-    "senses",
+    "turning",
 ]
 
 
 # --- observations: Context to (N, F) ---------------------------------------------------------------------------------
 
 
-def senses(ctx: Context) -> Tensor:
-    """What the robot's own sensors give, (N, 2 D + 6): 64 for G1.
-
-    The direction of gravity 3 and the angular velocity 3 in the root's frame, joint positions D and velocities D.
-    """
-    state = ctx.state
-    root = state.body_rotations[:, 0]
-    down = torch.zeros_like(state.body_positions[:, 0])
+def gravity_direction(ctx: Context) -> Tensor:
+    """Where down is, a unit vector in the root's frame, (N, 3)."""
+    root = ctx.state.body_rotations[:, 0]
+    down = torch.zeros_like(root[:, :3])
     down[:, 2] = -1.0
-    turning = quat_apply_inverse(root, state.body_angular_velocities[:, 0])
-    return torch.cat([quat_apply_inverse(root, down), turning, state.dof_positions, state.dof_velocities], dim=-1)
+    return quat_apply_inverse(root, down)
+
+
+def turning(ctx: Context) -> Tensor:
+    """Angular velocity of the root in its own frame, as a gyroscope gives it, (N, 3) rad/s."""
+    return quat_apply_inverse(ctx.state.body_rotations[:, 0], ctx.state.body_angular_velocities[:, 0])
+
+
+def joint_positions(ctx: Context) -> Tensor:
+    """Joint positions, (N, D) rad."""
+    return ctx.state.dof_positions
+
+
+def joint_rates(ctx: Context) -> Tensor:
+    """Joint velocities, (N, D) rad/s."""
+    return ctx.state.dof_velocities
+
+
+SENSES = (gravity_direction, turning, joint_positions, joint_rates)
+"""What a robot's own sensors give, 2 D + 6 numbers (64 for G1), a kernel for each so that each has its own noise"""
 
 
 def future_joints(ctx: Context, anchor: int) -> Tensor:
@@ -67,9 +85,9 @@ def future_joints(ctx: Context, anchor: int) -> Tensor:
     skeleton, future = ctx.robot.skeleton, ctx.future
     rotations = future.body_rotations
     dofs = skeleton.dofs_from_local_rotations(local_rotations_from_world(skeleton, rotations))
-    turning = joint_velocities(skeleton, rotations, future.body_angular_velocities)
+    joint_turning = joint_velocities(skeleton, rotations, future.body_angular_velocities)
     turn = quat_difference(ctx.state.body_rotations[:, None, anchor], rotations[:, :, anchor])
-    rates = skeleton.dof_velocities_from_joint_velocities(turning)
+    rates = skeleton.dof_velocities_from_joint_velocities(joint_turning)
     return torch.cat([dofs, rates, rotation_6d_from_quat(turn)], dim=-1).flatten(1)
 
 

@@ -71,7 +71,7 @@ class DeployableMimic(Mimic):
             "failed": partial(failed, anchor=anchor, height=self.height_distance),
             "failed_max_error": partial(failed_max_error, anchor=anchor),
         }
-        policy: list[Kernel] = [deployable.senses, future, observations.previous_targets]
+        policy: list[Kernel] = [*deployable.SENSES, future, observations.previous_targets]
         privileged = [observations.proprioception, observations.pose_difference, *self.ground_observations(setup)]
         groups: Mapping[str, list[Kernel]] = {"policy": policy, "critic": [*policy, *privileged]}
         return replace(
