@@ -24,6 +24,7 @@ __all__ = [
     "FORMAT",
     "CheckpointError",
     "copy_checkpoint",
+    "discriminator_tensors",
     "find_checkpoint",
     "load_model",
     "load_state",
@@ -39,6 +40,9 @@ FORMAT = 1
 """Version of the checkpoint's layout."""
 
 MODEL_FILE, TRAINER_FILE, STATE_FILE = "model.safetensors", "trainer.safetensors", "state.json"
+
+DISCRIMINATOR_FILE = "discriminator.safetensors"
+"""In exported policies with skills, whose encoder is needed after training; runs have it in the trainer's file."""
 
 POLICY_PREFIXES = ("actor.", "log_std", "normalizers.policy.", "mirrors.policy.", "mirrors.action.")
 """Names of the tensors of an `ActorCritic` that acting needs."""
@@ -186,6 +190,22 @@ def load_model(model: nn.Module, checkpoint: Path, *, policy_only: bool = False)
             "(config.yaml beside the checkpoint) or the same network sizes"
         )
     model.load_state_dict(stored, strict=not policy_only)
+
+
+def discriminator_tensors(checkpoint: Path) -> dict[str, Tensor]:
+    """State dict of the discriminator that a policy was trained with.
+
+    Raises:
+        CheckpointError: there is none, or its file is damaged.
+    """
+    if (checkpoint / DISCRIMINATOR_FILE).is_file():
+        return load_tensors(checkpoint / DISCRIMINATOR_FILE)
+    prefix = "discriminator/model/"
+    stored = load_tensors(checkpoint / TRAINER_FILE)
+    found = {name.removeprefix(prefix): value for name, value in stored.items() if name.startswith(prefix)}
+    if not found:
+        raise CheckpointError(f"{checkpoint / TRAINER_FILE} holds no discriminator")
+    return found
 
 
 def versions() -> dict[str, str]:

@@ -8,7 +8,15 @@ from pathlib import Path
 import safetensors.torch
 import yaml
 
-from proto_agents.checkpoint import MODEL_FILE, STATE_FILE, load_state, load_tensors, policy_tensors
+from proto_agents.checkpoint import (
+    DISCRIMINATOR_FILE,
+    MODEL_FILE,
+    STATE_FILE,
+    discriminator_tensors,
+    load_state,
+    load_tensors,
+    policy_tensors,
+)
 from proto_agents.config import Experiment
 from proto_agents.parsing import ConfigError, plain
 
@@ -18,7 +26,8 @@ __all__ = ["export_policy"]
 def export_policy(experiment: Experiment, checkpoint: Path, folder: Path) -> None:
     """Write `config.yaml`, `model.safetensors` and `state.json`, enough for `proto-eval` and `proto-play`.
 
-    The value function and everything else that only training needs is left out. The folder appears when it is complete.
+    The value function and everything else that only training needs is left out; the encoder of a policy with skills
+    stays. The folder appears when it is complete.
 
     Args:
         experiment: of the run.
@@ -31,13 +40,16 @@ def export_policy(experiment: Experiment, checkpoint: Path, folder: Path) -> Non
     """
     if folder.exists():
         raise ConfigError(f"{folder} exists; choose another folder, or remove it first")
-    tensors = policy_tensors(load_tensors(checkpoint / MODEL_FILE))
+    files = {MODEL_FILE: policy_tensors(load_tensors(checkpoint / MODEL_FILE))}
+    if experiment.discriminator.kind == "ase":
+        files[DISCRIMINATOR_FILE] = discriminator_tensors(checkpoint)
     state = {key: value for key, value in load_state(checkpoint).items() if key in ("format", "samples", "versions")}
     fresh = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
-    safetensors.torch.save_file(tensors, fresh / MODEL_FILE)
-    (fresh / MODEL_FILE).chmod(0o644)
+    for name, tensors in files.items():
+        safetensors.torch.save_file(tensors, fresh / name)
+        (fresh / name).chmod(0o644)
     (fresh / STATE_FILE).write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
     kept = replace(experiment, runner=replace(experiment.runner, run_dir="", initial_policy=""))
     (fresh / "config.yaml").write_text(yaml.safe_dump(plain(kept), sort_keys=False), encoding="utf-8")
