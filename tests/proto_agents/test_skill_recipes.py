@@ -1,50 +1,42 @@
-"""The recipe of skills runs, measures what it expects, and is exported with its encoder; it is not trained here."""
+"""The recipes of skills start, learn, and measure what they expect; none of them is trained here."""
+
+import json
 
 import pytest
 
-from proto_agents.checkpoint import CheckpointError
+from proto_agents.checkpoint import load_tensors
 from proto_agents.cli import train
-from proto_agents.cli.environments import find_run
 from proto_agents.cli.evaluate import evaluate_checkpoint
 from proto_agents.config import load_experiment
-from proto_agents.evaluation import style
-from proto_agents.export import export_policy
-from proto_agents.skill_evaluation import SkillEvaluator
 
 pytest.importorskip("proto_envs")
 
 TINY = """
-env: {num_envs: 6, motions: [walk, run]}
+env: {num_envs: 6}
 model: {hidden_sizes: [16], critic_hidden_sizes: [16]}
-algorithm: {horizon: 6, minibatch_size: 36, epochs: 1}
+algorithm: {horizon: 4, minibatch_size: 24, epochs: 1}
 discriminator: {hidden_sizes: [16], minibatch_size: 32, gradient_steps: 2, replay_size: 100}
-runner: {max_samples: 72, evaluate_from: 0, logger: none, report: false, threads: 1}
-evaluation: {num_envs: 16, steps: 2}
+runner: {max_samples: 24, logger: none, report: false, threads: 1}
+evaluation: {num_envs: 2, steps: 2}
 """
 
 
-def test_the_recipe_runs_and_its_policy_is_judged_and_exported(tmp_path, monkeypatch):
-    monkeypatch.setitem(SkillEvaluator.__init__.__kwdefaults__, "settle", 1)
-    monkeypatch.setitem(SkillEvaluator.__init__.__kwdefaults__, "steps", 2)
-    monkeypatch.setattr(style, "_EXPERTS", 100)
+def test_skills_are_taught_and_then_chosen_to_do_a_task(tmp_path):
     (tmp_path / "tiny.yaml").write_text(TINY)
-    run = tmp_path / "run"
-    experiment = load_experiment(["ase-amp", str(tmp_path / "tiny.yaml")], {"runner": {"run_dir": str(run)}})
-    train.train(experiment)
-    values = evaluate_checkpoint(experiment, run / "last").values()
-    assert set(experiment.expect) | {"skill_recall/run", "skill_confusion/walk/run"} <= set(values)
-    assert values["skill_chance"] == 0.5
-
-    export_policy(*find_run(str(run), ("last",)), tmp_path / "small")
-    exported, checkpoint = find_run(str(tmp_path / "small"))
-    assert evaluate_checkpoint(exported, checkpoint).values() == values
-    (checkpoint / "discriminator.safetensors").unlink()
-    with pytest.raises(CheckpointError, match=r"trainer\.safetensors is missing"):
-        evaluate_checkpoint(exported, checkpoint)
-
-
-def test_the_gpu_overlay_goes_with_it():
-    experiment = load_experiment(["ase-amp", "opt/gpu"])
-    samples = experiment.env.num_envs * experiment.algorithm.horizon
-    assert samples % experiment.algorithm.minibatch_size == 0 and experiment.runner.max_samples > samples
-    assert experiment.runner.evaluate_from < experiment.runner.max_samples
+    overlays = {"skills": ["ase-amp"], "task": ["skill-steering"]}
+    for name, recipe in overlays.items():
+        given = {"runner": {"run_dir": str(tmp_path / name)}}
+        if name == "task":
+            given["skills"] = {"controller": str(tmp_path / "skills")}
+        experiment = load_experiment([*recipe, str(tmp_path / "tiny.yaml")], given)
+        assert experiment.expect
+        before = load_tensors(tmp_path / "skills/last/model.safetensors") if name == "task" else {}
+        result = train.train(experiment)
+        assert result.report is not None and experiment.runner.best_metric in result.report.values()
+        line = json.loads((tmp_path / name / "metrics.jsonl").read_text().splitlines()[-1])
+        assert ("skills/encoder_loss" in line) == (name == "skills")
+    after = load_tensors(tmp_path / "skills/last/model.safetensors")
+    assert all(value.equal(before[key]) for key, value in after.items())
+    assert set(experiment.expect) <= set(result.report.values())
+    again = evaluate_checkpoint(experiment, tmp_path / "task" / "last").values()
+    assert again.items() >= result.report.values().items()
