@@ -89,7 +89,9 @@ class Discriminator(nn.Module):
         assert isinstance(first, nn.Linear)
         hidden = first(self._judged(normalized))
         (gradient,) = torch.autograd.grad(self.network[1:](hidden).sum(), hidden, create_graph=True)
-        weight = first.weight[:, : self.size]
+        # No slice where it would change nothing: its gradient adds up in another order, so it rounds otherwise.
+        whole = first.in_features == self.size
+        weight = first.weight if whole else first.weight[:, : self.size]
         return ((gradient @ (weight @ weight.T)) * gradient).sum(-1).mean()
 
     def squared_weights(self) -> tuple[Tensor, Tensor]:
