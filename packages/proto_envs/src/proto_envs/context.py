@@ -21,7 +21,17 @@ from proto_envs.goals import JumpGoal, PathGoal, ReachGoal, SparseGoal, Steering
 from proto_envs.robots import Robot
 from proto_envs.terrain import FLAT, Terrain
 
-__all__ = ["Context", "ObjectState", "PastStates", "ResetState", "RobotState", "SceneView", "TrackingError", "given"]
+__all__ = [
+    "Context",
+    "ObjectState",
+    "PastStates",
+    "RecentBodies",
+    "ResetState",
+    "RobotState",
+    "SceneView",
+    "TrackingError",
+    "given",
+]
 
 if TYPE_CHECKING:
     from proto_envs.scenes.tables import SceneTables
@@ -149,6 +159,18 @@ class PastStates:
 
 
 @dataclass(frozen=True)
+class RecentBodies:
+    """Where the bodies were at the last three moments before now, the latest first."""
+
+    positions: Tensor
+    """(N, 3, B, 3) m"""
+    known: Tensor
+    """(N,) int64, how many of these moments belong to this episode"""
+    offsets: Tensor | None = None
+    """(N, 3, B, 3) m, body less reference, where the task has one"""
+
+
+@dataclass(frozen=True)
 class TrackingError:
     """How far the robot is from its reference, body by body. Everything is computed once, when first asked for."""
 
@@ -221,6 +243,8 @@ class Context:
     jump: JumpGoal | None = None
     sparse: SparseGoal | None = None
     past: PastStates | None = None
+    recent: RecentBodies | None = None
+    """where an evaluation asked for detailed metrics"""
 
     @property
     def reference(self) -> BodyState:

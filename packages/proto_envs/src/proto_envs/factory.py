@@ -6,7 +6,6 @@ import difflib
 import inspect
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from importlib import import_module
 from numbers import Integral
 from pathlib import Path
@@ -59,6 +58,7 @@ def make_vector_env(
     force_flat: bool = False,
     scenes: ScenesLike | None = None,
     randomization: RandomizationLike = None,
+    detailed_metrics: bool = False,
     **unknown: Any,  # noqa: ANN401
 ) -> ProtoVectorEnv:
     """Make N environments of a task; this is what `gymnasium.make_vec("Proto<Task>-<Robot>-v0", num_envs=N)` calls.
@@ -83,6 +83,7 @@ def make_vector_env(
         force_flat: put flat ground under an environment made for `terrain`; what the policy sees keeps its size.
         scenes: what stands beside the robots, one of `proto_envs.scenes.ScenesLike`; None: the task's own.
         randomization: perturbations: a preset's name, a YAML file, fields of `Randomization`, or one; None: none.
+        detailed_metrics: also measure what only an evaluation asks for, see `proto_envs.components.motion_metrics`.
         **unknown: refused, with the nearest valid name.
 
     Raises:
@@ -93,33 +94,33 @@ def make_vector_env(
     under = FLAT if force_flat else ground if perturbed.terrain is None else make_terrain(perturbed.terrain)
     configured = task_class(task_name).configured(task or {})
     beside = _scenes(scenes, task_name, configured, num_envs)
-    rates = (robot.control_hz if control_hz is None else control_hz, robot.substeps if substeps is None else substeps)
-    settings = replace(_settings(configured, rates, perturbed, num_envs), terrain=under, scenes=beside)
-    settings = replace(settings, threads=threads, device=str(device), max_contacts=max_contacts)
-    simulator = make_simulator(backend, robot, num_envs, settings)
-    clips = load_motions(_clips(motions, configured, robot, beside), robot, simulator.device)
-    parts = (robot, configured, simulator, clips)
+    made = dict(terrain=under, scenes=beside, threads=threads, max_contacts=max_contacts, device=str(device))
+    chosen = dict(control_hz=control_hz, substeps=substeps, contact_forces=detailed_metrics, **made)
+    engine = make_simulator(backend, robot, num_envs, _settings(configured, robot, perturbed, num_envs, chosen))
     return ProtoVectorEnv(
-        *parts,
+        *(robot, configured, engine, load_motions(_clips(motions, configured, robot, beside), robot, engine.device)),
         observation=observation,
         output=output,
         autoreset_mode=_autoreset(autoreset_mode),
         render_mode=render_mode,
         uneven=not ground.is_flat,
         randomization=perturbed,
+        detailed_metrics=detailed_metrics,
     )
 
 
-def _settings(task: Task, rates: tuple[float, int], perturbed: Randomization, num_envs: int) -> SimulationSettings:
-    """What task and perturbations need of an engine; `rates` are control steps per second and physics steps in each."""
-    control_hz, substeps = rates
-    return SimulationSettings(
-        control_hz=control_hz,
-        substeps=substeps,
-        contact_forces=task.needs_contact_forces,
-        object_forces=task.needs_object_forces,
-        projectiles=None if perturbed.projectiles is None else boxes(perturbed.projectiles, num_envs),
-    )
+def _settings(
+    task: Task, robot: Robot, perturbed: Randomization, num_envs: int, chosen: dict[str, Any]
+) -> SimulationSettings:
+    """What was chosen, a rate of None being the robot's, and what task and perturbations need of an engine besides."""
+    own: dict[str, Any] = {"control_hz": robot.control_hz, "substeps": robot.substeps}
+    needed: dict[str, Any] = {
+        "contact_forces": chosen["contact_forces"] or task.needs_contact_forces,
+        "object_forces": task.needs_object_forces,
+        "projectiles": None if perturbed.projectiles is None else boxes(perturbed.projectiles, num_envs),
+    }
+    rates = {name: robots if chosen[name] is None else chosen[name] for name, robots in own.items()}
+    return SimulationSettings(**(chosen | rates | needed))
 
 
 def task_class(name: str) -> type[Task]:

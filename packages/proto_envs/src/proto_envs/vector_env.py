@@ -17,6 +17,7 @@ from torch import Tensor
 from motionlib import MotionLib
 from proto_envs.border import Border, Chosen, looking_is_free
 from proto_envs.components.control import Ghost
+from proto_envs.components.motion_metrics import with_detailed_metrics
 from proto_envs.components.terms import Kernel, any_failure, measure, observe, token_indices, total_reward
 from proto_envs.context import Context, RobotState
 from proto_envs.randomization.config import Randomization
@@ -56,6 +57,7 @@ class ProtoVectorEnv(VectorEnv):
         render_mode: str | None = None,
         uneven: bool = False,
         randomization: Randomization | None = None,
+        detailed_metrics: bool = False,
     ) -> None:
         """Put the parts together; `proto_envs.factory.make_vector_env` makes them from names."""
         self.robot = robot
@@ -73,7 +75,8 @@ class ProtoVectorEnv(VectorEnv):
         self.max_episode_length = round(task.episode_seconds / simulator.dt)
         self.ground = Ground(simulator.terrain, robot, self.num_envs, self.device)
         setup = Setup(robot, self.num_envs, simulator.dt, self.device, motions, self.ground, uneven, simulator.scenes)
-        self.components = task.components(setup).showing("policy" if observation == "flat" else "")
+        components = task.components(setup).showing("policy" if observation == "flat" else "")
+        self.components = with_detailed_metrics(components, setup) if detailed_metrics else components
         self.generator = torch.Generator(device=self.device)
         self.generator.seed()
         self._border = Border(self.num_envs, robot.skeleton.num_dofs, self.device, observation, output)
