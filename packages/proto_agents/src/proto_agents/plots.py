@@ -3,11 +3,14 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from proto_agents.logging import read_json_lines
 
-__all__ = ["PANELS", "plot_learning_curve"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["PANELS", "learning_curve", "plot_learning_curve"]
 
 PANELS = (
     ("return per episode", ("episode/return", "evaluation/mean_return")),
@@ -27,6 +30,19 @@ def plot_learning_curve(metrics: Path, output: Path) -> Path:
 
     Raises:
         ValueError: the file holds none of these numbers.
+    """
+    figure = learning_curve(metrics)
+    temporary = output.with_name(f".{output.name}.tmp")
+    figure.savefig(temporary, format="png", dpi=120)
+    os.replace(temporary, output)
+    return output
+
+
+def learning_curve(metrics: Path) -> "Figure":
+    """The figure of `plot_learning_curve`.
+
+    Raises:
+        ValueError: the file holds none of its numbers.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -50,10 +66,7 @@ def plot_learning_curve(metrics: Path, output: Path) -> Path:
             axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
         axes.grid(alpha=0.3)
         axes.legend(fontsize=7)
-    temporary = output.with_name(f".{output.name}.tmp")
-    figure.savefig(temporary, format="png", dpi=120)
-    os.replace(temporary, output)
-    return output
+    return figure
 
 
 def _curves(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, tuple[list[float], list[float]]]:

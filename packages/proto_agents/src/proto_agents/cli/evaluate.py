@@ -12,13 +12,15 @@ import tyro
 from gymnasium.vector import VectorEnv
 from torch import Tensor
 
-from proto_agents.algorithms.ppo import PPO
 from proto_agents.algorithms.skill_reward import SkillReward
-from proto_agents.checkpoint import CheckpointError, discriminator_tensors, load_model
-from proto_agents.cli.environments import find_run, learner_device, make_environment, observation_tokens
+from proto_agents.checkpoint import CheckpointError, discriminator_tensors
+from proto_agents.cli.environments import find_run, learner_device, make_environment
+from proto_agents.cli.evaluation_files import DRAWN, write_folder, write_page
+from proto_agents.cli.policy import load_policy
 from proto_agents.cli.summary import print_report
 from proto_agents.config import Experiment, evaluated_with, program_arguments, split_free_flags
 from proto_agents.evaluation import EvaluationReport, Evaluator, Policy, check_expectations, evaluate
+from proto_agents.evaluation.curves import CurveEvaluator
 from proto_agents.evaluation.style import StyleEvaluator
 from proto_agents.parsing import ConfigError, merge
 from proto_agents.skill_evaluation import SkillEvaluator
@@ -51,6 +53,10 @@ class EvaluateArguments:
     """of the environments' first reset"""
     seeds: int | None = None
     """how many evaluations are made, with seed, seed + 1, ...; every number gets its mean and 95 % interval"""
+    output: Path | None = None
+    """folder for report.json, summary.md and failed_clips.txt, a motion list of the clips that failed"""
+    report: Path | None = None
+    """HTML file for a page with tables, charts and videos of the best, a median and the worst episode"""
 
 
 def evaluate_checkpoint(
@@ -111,21 +117,6 @@ def _experts_of(sample: Callable[..., Tensor], clips: Tensor) -> Tensor:
     return sample(len(clips), clips=clips)
 
 
-def load_policy(experiment: Experiment, env: VectorEnv, checkpoint: Path) -> PPO:
-    """A learner with a checkpoint's weights, for an environment like the one it was trained in."""
-    device = learner_device(experiment, env)
-    learner = PPO(
-        env.single_observation_space,
-        env.single_action_space,
-        experiment.algorithm,
-        experiment.model,
-        device=device,
-        tokens=observation_tokens(experiment, env),
-    )
-    load_model(learner.model, checkpoint, policy_only=True)
-    return learner
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of proto-eval."""
     rest, taken = split_free_flags(program_arguments(arguments), ("env",))
@@ -143,11 +134,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.device is not None:
             experiment = replace(experiment, runner=replace(experiment.runner, device=options.device))
         experiment = replace(experiment, evaluation=replace(experiment.evaluation, env=overlay, **changes))
-        report = evaluate_checkpoint(experiment, checkpoint, intervals=True)
+        curves = CurveEvaluator(DRAWN if options.report else ())
+        report = evaluate_checkpoint(experiment, checkpoint, evaluators=[curves], intervals=True)
     except (CheckpointError, ConfigError) as error:
         sys.exit(f"proto-eval: {error}")
     expectations = check_expectations(report, experiment.expect)
     passed = all(result.passed for result in expectations)
+    if options.output is not None:
+        write_folder(options.output, experiment, checkpoint, report, expectations)
+    if options.report is not None:
+        write_page(options.report, experiment, checkpoint, report, expectations, curves)
     if options.json:
         print(json.dumps(report.to_dict() | {"checkpoint": str(checkpoint), "expectations_met": passed}))
     else:

@@ -1,7 +1,7 @@
 """What an evaluation found."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import torch
@@ -105,10 +105,14 @@ class EvaluationReport:
     """95 % interval of each number, where it was asked for and can be said"""
     per_seed: dict[str, tuple[float | None, ...]] = field(default_factory=dict)
     """each number in the evaluation of each seed, where there are several; None where one lacks it"""
+    records: tuple[EpisodeRecord, ...] = field(default=(), repr=False, compare=False)
+    """the episodes themselves, of each seed"""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values only, for JSON."""
-        return asdict(self)
+        """Plain values only, for JSON; without the episodes."""
+        plain = asdict(replace(self, records=()))
+        del plain["records"]
+        return plain
 
     def values(self) -> dict[str, float]:
         """All single numbers by name: the fields that are known, the others, the means of the environment's metrics."""
@@ -154,6 +158,7 @@ def summarize(
         seeds=tuple(r.seed for r in records),
         intervals=_intervals(metrics | columns, records) if intervals else {},
         per_seed=per_seed if len(records) > 1 else {},
+        records=tuple(records),
         **{name: mean for name, mean in means.items() if name in own},  # type: ignore[arg-type]
     )
 
