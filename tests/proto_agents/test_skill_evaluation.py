@@ -8,8 +8,14 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from scipy import stats
 
+from proto_agents.checkpoint import CheckpointError
+from proto_agents.cli import train
+from proto_agents.cli.environments import find_run
+from proto_agents.cli.evaluate import evaluate_checkpoint
+from proto_agents.config import load_experiment
 from proto_agents.environment import TensorEnvironment
-from proto_agents.evaluation import EvaluationConfig, evaluate
+from proto_agents.evaluation import EvaluationConfig, evaluate, style
+from proto_agents.export import export_policy
 from proto_agents.models.skills import SkillDiscriminator
 from proto_agents.skill_env import SkillEnv
 from proto_agents.skill_evaluation import Recovery, SkillEvaluator, clip_latents
@@ -181,3 +187,36 @@ def test_it_needs_an_environment_with_latents(encoder):
     evaluator = SkillEvaluator(encoder, obeys, CLIPS, env.experts)
     with pytest.raises(TypeError, match="SkillEnv, not in Compass"):
         evaluator.begin(TensorEnvironment(env), {})
+
+
+# --- from checkpoints ------------------------------------------------------------------------------------------------
+
+TINY = """
+env: {num_envs: 6, motions: [walk, run], task: {style_steps: [0, 1]}}
+model: {hidden_sizes: [16], critic_hidden_sizes: [16]}
+algorithm: {horizon: 4, minibatch_size: 24, epochs: 1}
+discriminator: {hidden_sizes: [16], minibatch_size: 32, gradient_steps: 2, replay_size: 100}
+runner: {max_samples: 24, logger: none, report: false, threads: 1}
+evaluation: {num_envs: 16, steps: 2}
+"""
+
+
+def test_a_run_and_what_is_exported_of_it_are_judged_alike(tmp_path, monkeypatch):
+    pytest.importorskip("proto_envs")
+    monkeypatch.setitem(SkillEvaluator.__init__.__kwdefaults__, "settle", 1)
+    monkeypatch.setitem(SkillEvaluator.__init__.__kwdefaults__, "steps", 2)
+    monkeypatch.setattr(style, "_EXPERTS", 300)
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    run = tmp_path / "run"
+    experiment = load_experiment(["ase-amp", str(tmp_path / "tiny.yaml")], {"runner": {"run_dir": str(run)}})
+    train.train(experiment)
+    values = evaluate_checkpoint(experiment, run / "last").values()
+    assert set(experiment.expect) | {"skill_recall/run", "skill_confusion/walk/run"} <= set(values)
+    assert values["skill_chance"] == 0.5
+
+    export_policy(*find_run(str(run), ("last",)), tmp_path / "small")
+    exported, checkpoint = find_run(str(tmp_path / "small"))
+    assert evaluate_checkpoint(exported, checkpoint).values() == values
+    (checkpoint / "discriminator.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"trainer\.safetensors is missing"):
+        evaluate_checkpoint(exported, checkpoint)
