@@ -255,7 +255,7 @@ def test_a_picture_shows_the_ground(amp, plateau):
     qpos = renderer.model.qpos0[: renderer._robot_nq].copy()
     frames = []
     for x, z in ((0.0, 2.9), (30.0, 0.9), (3.0, 2.9)):
-        renderer._look_at = None
+        renderer._look_at.clear()
         qpos[0], qpos[2] = x, z
         frames.append(renderer.frame(qpos).astype(int)[80:])
     middle, far, edge = frames

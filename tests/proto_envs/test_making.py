@@ -201,3 +201,21 @@ def test_inference_mode_around_a_step_does_not_break_what_comes_after(make_env, 
     env.load_state_dict(state)
     env.step(still(env))
     assert not observation.is_inference()
+
+
+# --- lists of clips --------------------------------------------------------------------------------------------------
+
+
+def test_a_text_file_lists_clips(tmp_path, amp):
+    listed = tmp_path / "failed_clips.txt"
+    listed.write_text("# clips with a failed episode\nkick\n\nwalk  # the easy one\n")
+    assert tuple(load_motions(str(listed), amp).names) == ("kick", "walk")
+    assert tuple(load_motions(["punch", listed], amp).names) == ("punch", "kick", "walk")
+
+
+def test_a_list_without_clips_is_refused(tmp_path, amp):
+    (tmp_path / "none.txt").write_text("# nothing failed\n")
+    with pytest.raises(ValueError, match=r"none\.txt lists no clip"):
+        load_motions(tmp_path / "none.txt", amp)
+    with pytest.raises(ValueError, match=r"no list of clips 'absent\.txt'"):
+        load_motions("absent.txt", amp)

@@ -25,7 +25,7 @@ def renderer():
 @pytest.fixture
 def standing(renderer):
     """Generalised positions of the robot upright on the ground, with the camera back on it."""
-    renderer._look_at = None
+    renderer._look_at.clear()
     qpos = renderer.model.qpos0[: renderer._robot_nq].copy()
     qpos[2] = 0.9
     return qpos
@@ -119,6 +119,26 @@ def test_the_environment_renders_each_robot_with_its_reference(renderer, make_en
     assert all(frame.shape == (480, 640, 3) and frame.dtype == np.uint8 and frame.std() > 5 for frame in frames)
     assert not np.array_equal(*frames)
     assert [frame.shape for frame in env.call("render")] == [(480, 640, 3)] * 2
+
+
+def test_a_few_of_many_are_drawn_as_among_all(renderer, make_env):
+    env = make_env(3, render_mode="rgb_array", task={"start": "random"})
+    env.reset(seed=0)
+    everyone = env.render()
+    env.unwrapped.rendered = [2, 0]
+    few = env.render()
+    assert len(few) == 2
+    assert changed(few[0], everyone[2]) < 0.02 and changed(few[1], everyone[0]) < 0.02  # the shadow's map may differ
+
+
+def test_each_camera_follows_its_own_robot(renderer, standing):
+    here, there = standing.copy(), standing.copy()
+    there[:2] = 1.5, 0.0
+    alone = [renderer.frame(here, camera=7) for _ in range(20)][-1]
+    for _ in range(20):
+        beside = renderer.frame(here, camera=8)
+        renderer.frame(there, camera=9)
+    assert changed(alone, beside) < 0.001  # shadows differ by a grey level
 
 
 # --- files -----------------------------------------------------------------------------------------------------------

@@ -18,7 +18,8 @@ from proto_envs.robots import Robot
 __all__ = ["Motions", "load_motions", "samples_of"]
 
 Motions = str | Path | Sequence[str | Path] | MotionLib | None
-"""a clip's name among the samples or its file, several of them, "all" samples, or a library"""
+"""a clip's name among the samples or its file, a .txt list of these (one a line; # begins a comment), several of them,
+"all" samples, or a library"""
 
 _MODEL = "amp"
 """whose samples are retargeted onto robots that have none of their own"""
@@ -37,8 +38,8 @@ def load_motions(motions: Motions, robot: Robot, device: torch.device | str = "c
 
     Raises:
         TypeError: for what is no clip.
-        ValueError: for an empty list, a clip that is neither a sample nor a file, a library of another skeleton or on
-            another device, or a sample for a robot in which no person is recognised.
+        ValueError: for an empty list, a list that is not there, a clip that is neither a sample nor a file, a library
+            of another skeleton or on another device, or a sample for a robot in which no person is recognised.
     """
     if motions is None:
         return None
@@ -51,15 +52,26 @@ def load_motions(motions: Motions, robot: Robot, device: torch.device | str = "c
         if motions.device != torch.device(device):
             raise ValueError(f"motions are on {motions.device}, the environment is on {device}: make them there")
         return motions
-    names = [motions] if isinstance(motions, (str, Path)) else motions
+    names: Sequence[str | Path] = [motions] if isinstance(motions, (str, Path)) else motions
     if not isinstance(names, Sequence) or not all(isinstance(name, (str, Path)) for name in names):
         raise TypeError(f"motions={motions!r}: want a sample's name, a file, a list of these, or a MotionLib")
     if list(names) == ["all"]:
         names = samples_of(robot)
+    names = [clip for name in names for clip in (_listed(name) if str(name).endswith(".txt") else [name])]
     if not names:
         raise ValueError("motions is an empty list: name at least one clip")
     clips = [_clip(name, robot) for name in names]
     return MotionLib(clips, robot.skeleton, collision_points=robot.collision_points, device=device)
+
+
+def _listed(file: str | Path) -> list[str]:
+    """The clips that a file lists, such as those that failed an evaluation."""
+    if not Path(file).is_file():
+        raise ValueError(f"no list of clips {str(file)!r}")
+    lines = (line.partition("#")[0].strip() for line in Path(file).read_text(encoding="utf-8").splitlines())
+    if not (names := [line for line in lines if line]):
+        raise ValueError(f"{file} lists no clip")
+    return names
 
 
 def _clip(name: str | Path, robot: Robot) -> Motion:

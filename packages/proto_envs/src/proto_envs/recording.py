@@ -57,7 +57,8 @@ class SceneRenderer:
         self._renderer = open_renderer(self.model, width, height)
         self._camera = mujoco.MjvCamera()
         self._camera.distance, self._camera.azimuth, self._camera.elevation = 3.5, 120.0, -12.0
-        self._look_at: np.ndarray | None = None
+        self._look_at: dict[int, np.ndarray] = {}
+        """(3,) m, by camera"""
         self._drawn: Tensor | None = None
         """(2,) m, middle of the part of the terrain that is drawn now"""
 
@@ -67,6 +68,7 @@ class SceneRenderer:
         ghost: tuple[Tensor, Tensor] | None = None,
         markers: Sequence[Markers] = (),
         objects: Sequence[tuple[SceneObject, Tensor, Tensor]] = (),
+        camera: int = 0,
     ) -> np.ndarray:
         """One picture.
 
@@ -75,6 +77,7 @@ class SceneRenderer:
             ghost: root position (3,) and local rotations (B, 4) of the reference.
             markers: goals, (K, 3) in each field.
             objects: what stands beside the robot, with position (3,) and rotation (4,): `SceneBatch.standing`.
+            camera: number of the one that follows this robot, where several robots are drawn in turn.
 
         Returns:
             (height, width, 3) uint8.
@@ -88,11 +91,11 @@ class SceneRenderer:
         mujoco.mj_comPos(self.model, data)
         mujoco.mj_camlight(self.model, data)
         target = np.array([qpos[0], qpos[1], 0.9 + float(self._terrain.heights(place))])
-        if self._look_at is None or np.linalg.norm(target - self._look_at) > _ELSEWHERE:
-            self._look_at = target
+        before = self._look_at.get(camera, target)
+        if np.linalg.norm(target - before) > _ELSEWHERE:
+            before = target
         # Follow softly, so that steps and jumps stay visible.
-        self._look_at = 0.9 * self._look_at + 0.1 * target
-        self._camera.lookat[:] = self._look_at
+        self._look_at[camera] = self._camera.lookat[:] = 0.9 * before + 0.1 * target
         option = mujoco.MjvOption()
         option.geomgroup[3] = ghost is not None
         self._renderer.update_scene(data, self._camera, option)

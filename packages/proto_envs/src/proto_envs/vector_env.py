@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -66,6 +66,7 @@ class ProtoVectorEnv(VectorEnv):
         self.num_envs = simulator.num_envs
         self.device = simulator.device
         self.render_mode = render_mode
+        self.rendered: Sequence[int] = range(simulator.num_envs)  # what `render` draws: many are slow, a few may do
         self.autoreset_mode = autoreset_mode
         self.metadata = {
             "render_modes": ["rgb_array"],
@@ -242,7 +243,7 @@ class ProtoVectorEnv(VectorEnv):
         self.simulator.close()
 
     def render(self) -> tuple[np.ndarray, ...] | None:
-        """One (480, 640, 3) uint8 frame per environment, with the controls' ghost and markers.
+        """One (480, 640, 3) uint8 frame of each of the environments `rendered`, with the controls' ghost and markers.
 
         Returns None where `render_mode` is None.
         """
@@ -259,8 +260,9 @@ class ProtoVectorEnv(VectorEnv):
                 None if ghost is None else (ghost.root_positions[i], ghost.local_rotations[i]),
                 [marker.of(i) for marker in markers],
                 [thing for scenes, state in beside for thing in scenes.standing(i, state)],
+                camera=i,
             )
-            for i in range(self.num_envs)
+            for i in self.rendered
         )
 
     def _ghost(self) -> Ghost | None:

@@ -87,6 +87,9 @@ def _film(
     lengths = record.columns["mean_episode_length"]
     left = {row: max(1, min(int(lengths[row]), round(LONGEST * rate))) for row in rows}
     learner = load_policy(experiment, env, checkpoint)
+    inner: Any = env.unwrapped
+    if hasattr(inner, "rendered"):  # of ours, those few alone are drawn
+        inner.rendered = rows
     stream = TensorEnvironment(env, learner.device)
     with tempfile.TemporaryDirectory() as folder:
         paths = {row: Path(folder) / f"{row}.mp4" for row in rows}
@@ -100,32 +103,28 @@ def _film(
 
 
 def _play(
-    stream: TensorEnvironment,
-    policy: Policy,
-    seed: int,
-    frames: Mapping[int, int],
-    writers: Mapping[int, Any],
+    stream: TensorEnvironment, policy: Policy, seed: int, frames: Mapping[int, int], writers: Mapping[int, Any]
 ) -> None:
     observations = stream.reset(seed=seed)
     for step in range(max(frames.values())):
+        pictures = _pictures(stream.env, list(frames))
         for row, count in frames.items():
             if step < count:
-                writers[row].write(_picture(stream.env, row))
+                writers[row].write(pictures[row])
         observations = stream.step(policy(observations)).observations
 
 
-def _picture(env: VectorEnv, row: int) -> Any:  # noqa: ANN401 - (height, width, 3) uint8
-    """Of one environment; alone, where it can be drawn alone."""
-    inner: Any = env.unwrapped
+def _pictures(env: VectorEnv, rows: Sequence[int]) -> dict[int, Any]:
+    """One of each environment in `rows`, (height, width, 3) uint8."""
     try:
-        if hasattr(inner, "frame"):
-            return inner.frame(row)
         frames = env.render()
     except Exception as error:  # a missing display or driver shows up as whatever the renderer raises
         raise RenderError(f"rendering failed: {error}") from error
-    if frames is None or len(frames) <= row:
+    if frames is not None and len(frames) == len(rows):
+        return dict(zip(rows, frames, strict=True))
+    if frames is None or len(frames) != env.num_envs:
         raise RenderError("the environment rendered nothing")
-    return frames[row]
+    return {row: frames[row] for row in rows}
 
 
 def _caption(record: EpisodeRecord, row: int, clip_names: Sequence[str]) -> str:
