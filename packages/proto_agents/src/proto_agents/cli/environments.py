@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from proto_agents.checkpoint import CheckpointError, find_checkpoint
 from proto_agents.config import Experiment
 from proto_agents.models.symmetry import Symmetry
 from proto_agents.models.transformer import ObservationTokens
-from proto_agents.parsing import ConfigError, load_yaml, parse_dataclass
+from proto_agents.parsing import ConfigError, load_yaml, merge, parse_dataclass
 from proto_agents.skill_control import SkillControlEnv, frozen_policy
 from proto_agents.skill_env import SkillEnv
 from proto_agents.spaces import observation_sizes
@@ -73,6 +74,45 @@ def make_environment(
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
         raise ConfigError(f"{config.id} cannot be made: {message}") from error
     return with_skills(experiment, env)
+
+
+def make_evaluation_environment(experiment: Experiment) -> VectorEnv:
+    """Makes what the experiment's policy is judged in. Ours measure motion in detail there, unless told not to."""
+    settings = experiment.evaluation
+    ours: dict[str, Any] = {"detailed_metrics": True} if experiment.env.id.startswith("Proto") else {}
+    return make_environment(experiment, settings.num_envs, merge(ours, settings.env))
+
+
+def of_whole_clips(experiment: Experiment) -> Experiment:
+    """The experiment whose evaluation plays every clip from its first frame to its end, also after a failure.
+
+    A clip that repeats is played as long as an episode otherwise is, but no shorter than the longest of the others.
+
+    Raises:
+        ConfigError: the environment does not play clips.
+    """
+    settings = experiment.evaluation
+    env = make_environment(experiment, 1, settings.env)
+    try:
+        inner: Any = env.unwrapped
+        reference = getattr(inner, "components", None) and inner.components.controls.get("reference")
+        if reference is None:
+            raise ConfigError(f"whole clips: {experiment.env.id} plays none")
+        library, usual = reference.library, float(inner.task.episode_seconds)
+        longest = float(library.durations.masked_fill(library.loops, 0.0).max())
+    finally:
+        env.close()
+    task = {"start": "sequential", "termination_distance": None, "episode_seconds": max(usual, longest + 1.0)}
+    seconds = None if settings.seconds is None else max(settings.seconds, longest + 1.0)
+    return replace(
+        experiment,
+        evaluation=replace(
+            settings,
+            env=merge(settings.env, {"task": task}),
+            num_envs=max(settings.num_envs, library.num_motions),
+            seconds=seconds,
+        ),
+    )
 
 
 def with_skills(experiment: Experiment, env: VectorEnv) -> VectorEnv:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from proto_agents.algorithms.skill_reward import SkillReward
 from proto_agents.checkpoint import CheckpointError, discriminator_tensors
-from proto_agents.cli.environments import find_run, learner_device, make_environment
+from proto_agents.cli.environments import find_run, learner_device, make_evaluation_environment, of_whole_clips
 from proto_agents.cli.evaluation_files import DRAWN, write_folder, write_page
 from proto_agents.cli.policy import load_policy
 from proto_agents.cli.summary import print_report
@@ -53,6 +53,8 @@ class EvaluateArguments:
     """of the environments' first reset"""
     seeds: int | None = None
     """how many evaluations are made, with seed, seed + 1, ...; every number gets its mean and 95 % interval"""
+    whole_clips: bool = False
+    """play every clip from its first frame to its end, also after a failure (tracking)"""
     output: Path | None = None
     """folder for report.json, summary.md and failed_clips.txt, a motion list of the clips that failed"""
     report: Path | None = None
@@ -71,7 +73,7 @@ def evaluate_checkpoint(
         intervals: also say how sure each number is.
     """
     settings = experiment.evaluation
-    env = make_environment(experiment, settings.num_envs, settings.env)
+    env = make_evaluation_environment(experiment)
     try:
         learner = load_policy(experiment, env, checkpoint)
         policy = learner.model.act_deterministic
@@ -135,6 +137,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.device is not None:
             experiment = replace(experiment, runner=replace(experiment.runner, device=options.device))
         experiment = replace(experiment, evaluation=replace(experiment.evaluation, env=overlay, **changes))
+        if options.whole_clips:
+            experiment = of_whole_clips(experiment)
         curves = CurveEvaluator(DRAWN if options.report else ())
         report = evaluate_checkpoint(experiment, checkpoint, evaluators=[curves], intervals=True)
     except (CheckpointError, ConfigError) as error:

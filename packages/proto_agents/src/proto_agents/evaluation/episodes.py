@@ -25,6 +25,10 @@ TRACKING_ERRORS = (
 """Metrics that are also taken over the steps up to the first failure, and over successful and failed episodes apart."""
 
 
+SLOWEST = 0.1
+"""m/s; an episode whose mean speed is lower went nowhere, and has no energy per metre"""
+
+
 class Evaluator(Protocol):
     """Watches the episodes of an evaluation and adds numbers to its report; `evaluate` takes a list of them."""
 
@@ -140,6 +144,9 @@ class _Tally:
                 columns[f"{name}_successful"] = metrics[name].masked_fill(self.failed, torch.nan)
                 columns[f"{name}_failed"] = metrics[name].masked_fill(~self.failed, torch.nan)
                 columns[f"{name}_until_failure"] = self.until_failure[name].mean()
+        if {"power_w", "speed_mps"} <= metrics.keys():
+            moves = metrics["speed_mps"] >= SLOWEST
+            columns["energy_per_metre_j"] = torch.where(moves, metrics["power_w"] / metrics["speed_mps"], torch.nan)
         columns |= {name: number for name, number in given.items() if isinstance(number, Tensor)}
         return EpisodeRecord(
             seed=seed,
