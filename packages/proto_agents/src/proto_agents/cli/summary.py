@@ -6,21 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from proto_agents.evaluation import EvaluationReport, ExpectationResult
-
-ROWS = (
-    ("success_rate", "success rate", "{:.1%}"),
-    ("success_rate_max_error", "success rate by the farthest body", "{:.1%}"),
-    ("survival_rate", "survival rate", "{:.1%}"),
-    ("mpjpe_mm", "MPJPE (mm)", "{:.1f}"),
-    ("mpjpe_mm_successful", "MPJPE, successful episodes (mm)", "{:.1f}"),
-    ("mpjpe_mm_failed", "MPJPE, failed episodes (mm)", "{:.1f}"),
-    ("mpjpe_mm_until_failure", "MPJPE until the first failure (mm)", "{:.1f}"),
-    ("mpjpe_root_relative_mm", "MPJPE, root-relative (mm)", "{:.1f}"),
-    ("mean_return", "return", "{:.2f}"),
-    ("mean_episode_length", "episode length (steps)", "{:.1f}"),
-    ("num_envs", "episodes", "{:.0f}"),
-    ("seed", "seed", "{:.0f}"),
-)
+from proto_agents.evaluation.labels import grouped, label_of
 
 
 def print_report(
@@ -33,15 +19,17 @@ def print_report(
     table = Table(title=title, title_justify="left")
     table.add_column("metric")
     table.add_column("value", justify="right")
+    if report.intervals:
+        table.add_column("95 % interval")
     if expected:
         table.add_column("expected")
-    labels = {name: (label, form) for name, label, form in ROWS}
-    for name in [name for name, _, _ in ROWS] + [name for name in expected if name not in labels]:
-        says_nothing = name == "survival_rate" and report.success_rate is not None
-        if name not in expected and (name not in values or says_nothing):
-            continue
-        label, form = labels.get(name, (name, "{:.4g}"))
-        cells = [label, form.format(values[name]) if name in values else "not reported"]
+    groups = {group: names for group, names in grouped(values, expected).items() if not group.startswith("Rewards")}
+    for name in [name for names in groups.values() for name in names]:
+        label, bounds = label_of(name), report.intervals.get(name)
+        text = f"{label.text} ({label.unit})" if label.unit else label.text
+        cells = [text, label.format(values[name]) if name in values else "not reported"]
+        if report.intervals:
+            cells.append("" if bounds is None else f"{label.format(bounds[0])} to {label.format(bounds[1])}")
         if name in expected:
             result = expected[name]
             verdict = "[green]met[/]" if result.passed else "[red]missed[/]"
