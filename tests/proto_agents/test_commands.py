@@ -88,14 +88,17 @@ def test_train_evaluate_play_and_resume(workspace, video, capsys):
     assert run(train, "point.yaml", "--runner.run-dir", "runs/point") != 0
 
 
-def test_proto_eval_writes_a_folder_and_a_page(workspace, video, capsys):
+def test_proto_eval_writes_a_folder_and_a_page(workspace, video, capsys, monkeypatch):
     assert run(train, "point.yaml", "--runner.no-report") == 0
     flags = ("--seeds", "2", "--output", "out/deep", "--report", "page.html", "--json")
+    monkeypatch.setattr("sys.argv", ["proto-eval", "runs/point", *flags])
     assert run(evaluate, "runs/point", *flags) == 0
     line = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
     stored = json.loads((workspace / "out/deep/report.json").read_text())
     assert stored["mpjpe_mm"] == line["mpjpe_mm"] and stored["seeds"] == [1000, 1001]
-    assert stored["expect"]["survival_rate"]["passed"] and stored["command"].startswith("proto-eval ")
+    assert stored["expect"]["survival_rate"]["passed"] and stored["command"].startswith(
+        "proto-eval runs/point --seeds 2"
+    )
     assert "| survival rate |" in (workspace / "out/deep/summary.md").read_text()
     assert (workspace / "out/deep/failed_clips.txt").exists()
     page = (workspace / "page.html").read_text()

@@ -36,7 +36,8 @@ def test_every_recipe_runs_and_measures_what_it_expects(tmp_path, name):
     assert len(lines) == 2
     assert ("discriminator/loss" in lines[-1]) == (name != "walk-random")
     assert ("loss/value_task" in lines[-1]) == (name not in (None, "walk-random"))
-    assert evaluate_checkpoint(experiment, tmp_path / "run" / "last").values() == result.report.values()
+    alone = evaluate_checkpoint(experiment, tmp_path / "run" / "last").values()  # it asks for metrics in detail as well
+    assert alone | result.report.values() == alone
 
 
 def test_the_gpu_overlay_goes_with_every_recipe():
