@@ -169,10 +169,10 @@ def test_drives_are_where_mujoco_wants_them(robot):
     model, layout = compiled(robot), JointLayout.of(robot, compiled(robot))
     for i, drive in enumerate(robot.dof_drives):
         assert model.actuator_gainprm[i, 0] == drive.stiffness == -model.actuator_biasprm[i, 1]
-        assert not model.actuator_biasprm[i, 2], "damping as kv would be cut off by the effort limit"
+        assert not model.actuator_biasprm[i, 2], "damping is the joint's, where it is implicit"
         assert model.dof_damping[layout.dof_qvel[i]] == drive.damping
         np.testing.assert_array_equal(model.actuator_forcerange[i], [-drive.effort, drive.effort])
-        assert model.actuator_forcelimited[i] and not model.actuator_ctrllimited[i]
+        assert not model.actuator_forcelimited[i] and not model.actuator_ctrllimited[i]
     assert not model.dof_damping[:6].any()
 
 

@@ -17,6 +17,7 @@ from proto_envs.robots import Robot
 from proto_envs.simulators.base import Capabilities, SimulationSettings, UnsupportedError, diverged
 from proto_envs.simulators.compilation import news_of_compilation
 from proto_envs.simulators.coordinates import Coordinates
+from proto_envs.simulators.drives import DriveLaw
 from proto_envs.simulators.family import MujocoFamily
 from proto_envs.simulators.genesis_parameters import GenesisParameters
 from proto_envs.simulators.mjcf import GROUND, physics_spec
@@ -78,6 +79,7 @@ class GenesisSimulator(MujocoFamily):
             self._build(robot, settings)
         self._make_drives(robot)
         self._parameters = GenesisParameters(self.model, self._layout, self._solver, self._links, self._stiffness)
+        self._drives = DriveLaw(robot, self.device, self._parameters)
         self.capabilities = Capabilities(
             name="genesis",
             parameters=self._parameters.names,
@@ -134,22 +136,22 @@ class GenesisSimulator(MujocoFamily):
         self._state_names = [item.name for item in self._solver.data if getattr(item, "kind", None) in _STATE]
 
     def _make_drives(self, robot: Robot) -> None:
-        drives = torch.tensor([(d.stiffness, d.effort) for d in robot.dof_drives]).to(self._zeros())
-        self._stiffness, self._effort = drives[:, 0].repeat(self.num_envs, 1), drives[:, 1]
-        self._axes = torch.eye(len(drives)).to(drives)
+        self._stiffness = (
+            torch.tensor([d.stiffness for d in robot.dof_drives]).to(self._zeros()).repeat(self.num_envs, 1)
+        )
+        self._axes = torch.eye(robot.skeleton.num_dofs).to(self._stiffness)
         """(D, D) from torques of drives to those on the solver's degrees of freedom, x, y, z of a ball's body"""
         for body, dofs in zip(self._layout.ball_bodies, self._layout.ball_dofs, strict=True):
-            self._axes[dofs[:, None], dofs] = torch.tensor(robot.skeleton.joints[body].axes).to(drives)
+            self._axes[dofs[:, None], dofs] = torch.tensor(robot.skeleton.joints[body].axes).to(self._axes)
 
     # --- stepping ----------------------------------------------------------------------------------------------------
 
     def step(self, targets: Tensor) -> None:
         """Simulate one control step towards joint targets (N, D) rad."""
         solver, coordinates = self._solver, self._coordinates
-        setpoints = coordinates.setpoints(targets, self._positions())
+        setpoints = self._setpoints(targets)
         for _ in range(self.substeps):
-            away = setpoints - coordinates.dof_positions(self._positions())
-            forces = (self._stiffness * away).clamp(-self._effort, self._effort)
+            forces = self._stiffness * (setpoints - coordinates.dof_positions(self._positions()))
             solver.control_dofs_force(forces @ self._axes, _DOFS)
             if self._pushed:
                 solver.clear_external_force()

@@ -187,12 +187,13 @@ class IsaacGymSimulator:
 
     def _drive_forces(self, select: slice | Tensor) -> Tensor:
         """What the drives' law says of the last targets and of where joints are now; PhysX does not tell."""
-        positions, targets, balls = self._dofs[select][..., 0], self._targets[select], self._ball_dofs
+        positions, velocities = self._dofs[select].unbind(-1)
+        targets, balls = self._targets[select], self._ball_dofs
         errors = targets - positions
         turns = quat_difference(quat_from_exp_map(positions[:, balls]), quat_from_exp_map(targets[:, balls]))
         errors[:, balls] = exp_map_from_quat(turns)
-        stiffness = self._link.arrays["stiffness"].to(self.device)[select]
-        return (stiffness * errors).clamp(-self._efforts, self._efforts)
+        stiffness, damping = (self._link.arrays[name].to(self.device)[select] for name in ("stiffness", "damping"))
+        return (stiffness * errors - damping * velocities).clamp(-self._efforts, self._efforts)
 
     # --- writing -----------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,8 @@ from proto_envs.context import ObjectState, ResetState, RobotState
 from proto_envs.robots import Robot
 from proto_envs.simulators.base import Capabilities, SimulationSettings, UnsupportedError, diverged
 from proto_envs.simulators.coordinates import Coordinates
-from proto_envs.simulators.mjcf import JointLayout, physics_spec
+from proto_envs.simulators.drives import DriveLaw
+from proto_envs.simulators.mjcf import physics_spec
 
 try:
     import mujoco_usd_converter
@@ -48,8 +49,8 @@ _BALLS = "Newton 1.6 leaves out their armature where it reads USD"
 class IsaacLabSimulator:
     """Robots as articulations of Isaac Lab, made of our MJCF by way of USD.
 
-    Drives are this engine's own: before each physics step they set the efforts of the joints, as MuJoCo's position
-    drives would; damping sits in the joints. Isaac Lab has one simulation at a time in a process.
+    Springs of drives are this engine's own: before each physics step they set the efforts of the joints, as MuJoCo's
+    position actuators would; damping sits in the joints. Isaac Lab has one simulation at a time in a process.
     """
 
     def __init__(self, robot: Robot, num_envs: int, settings: SimulationSettings) -> None:
@@ -78,10 +79,8 @@ class IsaacLabSimulator:
         self._skeleton = robot.skeleton
         self._model = physics_spec(robot, settings).compile()
         self._coordinates = Coordinates(robot, self._model, torch.device("cpu"))
-        dofs = len(JointLayout.of(robot, self._model).dof_qvel)
-        self._stiffness = torch.tensor(self._model.actuator_gainprm[:dofs, 0], dtype=torch.float32, device=self.device)
-        self._efforts = torch.tensor(self._model.actuator_forcerange[:dofs, 1], dtype=torch.float32, device=self.device)
-        self._targets = torch.zeros(num_envs, dofs, device=self.device)
+        self._drives = DriveLaw(robot, self.device)
+        self._setpoints = torch.zeros(num_envs, robot.skeleton.num_dofs, device=self.device)
         self._end = ExitStack()
         try:
             self._start(robot, settings)
@@ -136,18 +135,18 @@ class IsaacLabSimulator:
 
     def step(self, targets: Tensor) -> None:
         """Simulate one control step towards joint targets (N, D) rad."""
-        self._targets.copy_(targets)
+        positions, velocities = self._joint_level("dof_positions", None), self._joint_level("dof_velocities", None)
+        self._setpoints.copy_(positions + self._drives.bounded(targets - positions, velocities))
         robot = self._articulation
         for _ in range(self.substeps):
-            robot.actuators.target_command.set_effort_index(value=self._drive_efforts()[:, self._our_dofs])
+            robot.actuators.target_command.set_effort_index(value=self._springs()[:, self._our_dofs])
             robot.write_data_to_sim()
             self._sim.step(render=False)
             robot.update(self.dt / self.substeps)
 
-    def _drive_efforts(self) -> Tensor:
+    def _springs(self) -> Tensor:
         """(N, D) N m."""
-        errors = self._targets - self._articulation.data.joint_pos.torch[:, self._dofs]
-        return (self._stiffness * errors).clamp(-self._efforts, self._efforts)
+        return self._drives.stiffness * (self._setpoints - self._joint_level("dof_positions", None))
 
     def unstable(self) -> Tensor:
         """(N,) bool: the last step left numbers that are not finite, or larger than any that physics has."""
@@ -178,8 +177,8 @@ class IsaacLabSimulator:
             case "dof_velocities":
                 return self._rows(data.joint_vel.torch, ids, self._dofs)
             case "dof_forces":
-                efforts = self._drive_efforts()
-                return efforts if ids is None else efforts[ids]
+                torques = self._drives.torques(self._springs(), self._joint_level("dof_velocities", None))
+                return torques if ids is None else torques[ids]
             case "contact_forces":
                 raise UnsupportedError("engine isaaclab does not measure contact forces")
         raise AttributeError(f"RobotState has no field {name!r}")
@@ -198,7 +197,7 @@ class IsaacLabSimulator:
         )
         # After the pose: where the centre of mass is that Isaac Lab keeps the velocity of depends on it.
         robot.write_root_link_velocity_to_sim_index(root_velocity=motion, env_ids=rows)
-        self._targets[ids] = joints
+        self._setpoints[ids] = joints
 
     def add_velocity(self, linear: Tensor, angular: Tensor) -> NoReturn:
         """Refuse."""

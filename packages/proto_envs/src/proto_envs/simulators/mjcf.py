@@ -33,7 +33,8 @@ def physics_spec(
 
     Where the robot's MJCF stacks three hinges, one ball joint with three position actuators takes their place
     (gear along the hinges' axes; MuJoCo's actuator length is then the rotation vector's component). Damping sits in the
-    joint, where the implicit integrator sees it, never in the actuator, whose torque is clipped.
+    joint, where the implicit integrator sees it. The effort stands in the actuators' force range, which does not clip:
+    `DriveLaw` bounds spring and damper together.
 
     Args:
         robot: that is simulated.
@@ -94,7 +95,7 @@ def _drive_joint(
         joints[0].limited = int(cone < math.pi)
         joints[0].range = (0.0, min(cone, math.pi))
     joints[0].damping = [drives[0].damping, 0.0, 0.0]
-    joints[0].actfrclimited = mujoco.mjtLimited.mjLIMITED_FALSE  # the drive has the limit
+    joints[0].actfrclimited = mujoco.mjtLimited.mjLIMITED_FALSE  # the drives' law has the limit
     if drives[0].armature is not None:
         joints[0].armature = drives[0].armature
     for name, axis, drive in zip(names, axes, drives, strict=True):
@@ -103,7 +104,7 @@ def _drive_joint(
         actuator.gainprm = [drive.stiffness] + [0.0] * 9
         actuator.biasprm = [0.0, -drive.stiffness] + [0.0] * 8
         actuator.gear = [*(axis if kind == "ball" else (1.0, 0.0, 0.0)), 0.0, 0.0, 0.0]
-        actuator.forcelimited = mujoco.mjtLimited.mjLIMITED_TRUE
+        actuator.forcelimited = mujoco.mjtLimited.mjLIMITED_FALSE
         actuator.forcerange = (-drive.effort, drive.effort)
         actuator.ctrllimited = mujoco.mjtLimited.mjLIMITED_FALSE
 

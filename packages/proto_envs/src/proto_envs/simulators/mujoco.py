@@ -18,6 +18,7 @@ from proto_envs.context import ResetState, RobotState
 from proto_envs.robots import Robot
 from proto_envs.simulators.base import Capabilities, SimulationSettings
 from proto_envs.simulators.coordinates import Coordinates
+from proto_envs.simulators.drives import DriveLaw
 from proto_envs.simulators.family import MujocoFamily
 from proto_envs.simulators.mjcf import PROJECTILE, physics_spec
 from proto_envs.simulators.objects import PlacedObjects, set_scenes
@@ -88,6 +89,7 @@ class MujocoSimulator(MujocoFamily):
         self._coordinates = Coordinates(robot, self.model, self.device)
         self._layout = self._coordinates.layout
         self._parameters = BatchParameters(self.batch, self._layout)
+        self._drives = DriveLaw(robot, self.device, self._parameters)
         self.capabilities = Capabilities(
             name="mujoco",
             parameters=self._parameters.names,
@@ -130,7 +132,7 @@ class MujocoSimulator(MujocoFamily):
     def step(self, targets: Tensor) -> None:
         """Simulate one control step towards joint targets (N, D) rad."""
         self._parameters.settle()
-        self._ctrl.copy_(self._coordinates.setpoints(targets, self._qpos))
+        self._ctrl.copy_(self._setpoints(targets))
         self.batch.step(nstep=self.substeps)
         self._keep_forces()
         if self._pushed:
@@ -228,7 +230,6 @@ class MujocoSimulator(MujocoFamily):
 
     def close(self) -> None:
         """Drop the batch with its threads; closing again does nothing."""
-        self.__dict__.pop("_parameters", None)
-        for part in ("_objects", "_projectiles"):
+        for part in ("_parameters", "_drives", "_objects", "_projectiles"):
             self.__dict__.pop(part, None)
         self.__dict__.pop("batch", None)

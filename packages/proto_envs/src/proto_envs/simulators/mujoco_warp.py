@@ -18,6 +18,7 @@ from proto_envs.context import ResetState, RobotState
 from proto_envs.robots import Robot
 from proto_envs.simulators.base import Capabilities, SimulationSettings, UnsupportedError, diverged
 from proto_envs.simulators.coordinates import Coordinates, read_robot
+from proto_envs.simulators.drives import DriveLaw
 from proto_envs.simulators.family import MujocoFamily
 from proto_envs.simulators.mjcf import PROJECTILE, physics_spec
 from proto_envs.simulators.objects import PlacedObjects
@@ -80,6 +81,7 @@ class MujocoWarpSimulator(MujocoFamily):
         self._parameters = WarpParameters(
             self.model, self._layout, num_envs, self._field, self._constants, self._make_room
         )
+        self._drives = DriveLaw(robot, self.device, self._parameters)
         self.capabilities = Capabilities(
             name="mujoco_warp",
             parameters=self._parameters.names,
@@ -177,7 +179,7 @@ class MujocoWarpSimulator(MujocoFamily):
     def step(self, targets: Tensor) -> None:
         """Simulate one control step towards joint targets (N, D) rad."""
         self._parameters.settle()
-        self._ctrl.copy_(self._coordinates.setpoints(targets, self._qpos))
+        self._ctrl.copy_(self._setpoints(targets))
         self._physics()
         if self._pushed:
             self._push.zero_()

@@ -22,6 +22,7 @@ from proto_envs.robots import Robot
 from proto_envs.simulators.base import Capabilities, SimulationSettings, diverged
 from proto_envs.simulators.compilation import news_of_compilation
 from proto_envs.simulators.coordinates import Coordinates
+from proto_envs.simulators.drives import DriveLaw
 from proto_envs.simulators.family import MujocoFamily
 from proto_envs.simulators.mjcf import PROJECTILE, physics_spec
 from proto_envs.simulators.newton_contacts import ContactForces, parts_of_shapes
@@ -87,6 +88,7 @@ class NewtonSimulator(MujocoFamily):
         self._physics = CapturedLaunches(self._launch_physics, self.device)
         self._kinematics = CapturedLaunches(self._launch_kinematics, self.device)
         self._parameters = NewtonParameters(self.model, self._layout, self._fields(), self._notify, self._publish_rows)
+        self._drives = DriveLaw(robot, self.device, self._parameters)
         self.capabilities = Capabilities(
             name="newton",
             parameters=self._parameters.names,
@@ -216,7 +218,7 @@ class NewtonSimulator(MujocoFamily):
     def step(self, targets: Tensor) -> None:
         """Simulate one control step towards joint targets (N, D) rad."""
         self._parameters.settle()
-        self._ctrl.copy_(self._coordinates.setpoints(targets, self._qpos))
+        self._ctrl.copy_(self._setpoints(targets))
         self._physics()
         if self._pushed:
             self._push.zero_()

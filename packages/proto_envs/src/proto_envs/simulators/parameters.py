@@ -67,6 +67,10 @@ class Parameters:
         self._require(name)
         return self._set.get(name, self._neutral[name]).to(torch.float32, copy=True)
 
+    def changed(self, name: str) -> Tensor | None:
+        """Present values (N, ...) of a parameter, live and in the engine's precision; None if it was never set."""
+        return self._set.get(name)
+
     def set(self, name: str, ids: Tensor | None, values: Tensor) -> None:
         """Change a parameter; names, shapes and units are those of `Simulator.set_params`.
 
