@@ -16,13 +16,12 @@ from torch import Tensor
 
 from motionlib import MotionLib
 from proto_envs.border import Border, Chosen, looking_is_free
-from proto_envs.components.control import Ghost
 from proto_envs.components.motion_metrics import with_detailed_metrics
 from proto_envs.components.terms import Kernel, any_failure, measure, observe, token_indices, total_reward
 from proto_envs.context import Context, RobotState
 from proto_envs.randomization.config import Randomization
 from proto_envs.randomization.randomizer import Randomizer
-from proto_envs.recording import SceneRenderer
+from proto_envs.recording import SceneRenderer, Sight
 from proto_envs.robots import Robot
 from proto_envs.saving import LiveTensors, Part, collect, restore
 from proto_envs.simulators import Simulator
@@ -251,23 +250,21 @@ class ProtoVectorEnv(VectorEnv):
             return None
         if self._renderer is None:
             self._renderer = SceneRenderer(self.robot, self.ground.terrain, self.simulator.scenes)
+        sights = [(i, self.sight(i)) for i in self.rendered]
+        frame = self._renderer.frame
+        return tuple(frame(s.qpos, s.ghost, s.markers, s.objects, camera=i) for i, s in sights)
+
+    def sight(self, index: int) -> Sight:
+        """What there is to see of one environment."""
         beside = [] if self.simulator.scenes is None else [(self.simulator.scenes, self.simulator.objects())]
         beside += self.randomization.thrown()
-        ghost, markers = self._ghost(), [m for c in self.components.controls.values() for m in c.markers()]
-        return tuple(
-            self._renderer.frame(
-                self.simulator.render_state(i),
-                None if ghost is None else (ghost.root_positions[i], ghost.local_rotations[i]),
-                [marker.of(i) for marker in markers],
-                [thing for scenes, state in beside for thing in scenes.standing(i, state)],
-                camera=i,
-            )
-            for i in self.rendered
+        ghost = next((g for c in self.components.controls.values() if (g := c.ghost()) is not None), None)
+        return Sight(
+            self.simulator.render_state(index),
+            None if ghost is None else (ghost.root_positions[index], ghost.local_rotations[index]),
+            [marker.of(index) for control in self.components.controls.values() for marker in control.markers()],
+            [thing for scenes, state in beside for thing in scenes.standing(index, state)],
         )
-
-    def _ghost(self) -> Ghost | None:
-        ghosts = (control.ghost() for control in self.components.controls.values())
-        return next((ghost for ghost in ghosts if ghost is not None), None)
 
     # --- episodes ----------------------------------------------------------------------------------------------------
 
