@@ -19,14 +19,13 @@ from proto_envs.simulators.base import SimulationSettings
 from proto_envs.simulators.mjcf import GROUND, JointLayout, add_height_field, physics_spec
 from proto_envs.simulators.objects import add_meshes, mesh_name
 from proto_envs.terrain import Terrain
+from proto_envs.terrain.window import TerrainWindow
 
 __all__ = ["BODY_COLOR", "GHOST_COLOR", "PictureModel", "Sight"]
 
 BODY_COLOR = (0.85, 0.60, 0.35, 1.0)
 GHOST_COLOR = (0.35, 0.65, 0.95, 0.35)
 _GHOST = "reference_"
-_WINDOW = 24.0
-"""m, side of the part of a terrain that is drawn"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,8 +55,7 @@ class PictureModel:
         self._layout = JointLayout.of(robot, self.model)
         self.robot_nq = physics_spec(robot, SimulationSettings()).compile().nq
         """coordinates of the robot; those of the ghost come after them"""
-        self._laid: Tensor | None = None
-        """(2,) m, middle of the part of the terrain that is drawn now"""
+        self._window = TerrainWindow(self.terrain)
 
     def pose(self, qpos: np.ndarray, ghost: tuple[Tensor, Tensor] | None) -> None:
         """Put robot and ghost where `Sight` says they are; without a ghost it hides in the robot."""
@@ -83,23 +81,15 @@ class PictureModel:
     def lay_terrain(self, place: Tensor) -> bool:
         """Lay the terrain around `place` (2,) into the model's small height field, unless it is there already.
 
-        The middle moves by whole cells, and by metres at a time, so that neither ground nor checkers slide.
-
         Returns:
             Whether the heights have changed, so that whoever draws must look at them again.
         """
-        if self.terrain.is_flat or (self._laid is not None and (place - self._laid).abs().max() < _WINDOW / 4):
+        if self.terrain.is_flat or (vertices := self._window.follow(place)) is None:
             return False
-        cell, field = self.terrain.spacing, self.model.geom(GROUND)
-        jump = cell * round(2.0 / cell)
-        corner = -0.5 * torch.tensor(self.terrain.size)
-        self._laid = middle = corner + jump * ((place - corner) / jump).round()
-        line = cell * (torch.arange(_cells(cell) + 1) - 0.5 * _cells(cell))
-        y, x = torch.meshgrid(middle[1] + line, middle[0] + line, indexing="ij")
-        lowest = self.terrain.grid.min()
-        share = (self.terrain.heights(torch.stack([x, y], dim=-1)) - lowest) / (self.terrain.grid.max() - lowest)
-        self.model.hfield_data[:] = share.flatten().numpy()
-        field.pos[:] = *middle.tolist(), float(lowest)
+        assert self._window.middle is not None
+        field, lowest, highest = self.model.geom(GROUND), self.terrain.grid.min(), self.terrain.grid.max()
+        self.model.hfield_data[:] = ((vertices[..., 2] - lowest) / (highest - lowest)).flatten().numpy()
+        field.pos[:] = *self._window.middle.tolist(), float(lowest)
         # It was compiled at its body's origin, which MuJoCo would go on to take for its place.
         field.sameframe[:] = int(mujoco.mjtSameFrame.mjSAMEFRAME_NONE)
         return True
@@ -171,11 +161,6 @@ def _add_markers(scene: mujoco.MjvScene, markers: Markers) -> None:
         scene.ngeom += 1
 
 
-def _cells(spacing: float) -> int:
-    """Cells along each side of the part of a terrain that is drawn: an even number."""
-    return 2 * round(_WINDOW / (2.0 * spacing))
-
-
 def _picture_model(
     robot: Robot, terrain: Terrain, scenes: SceneBatch | None, width: int, height: int
 ) -> mujoco.MjModel:
@@ -193,7 +178,7 @@ def _picture_model(
     floor = spec.geom(GROUND)
     floor.material, floor.rgba = "checker", (1, 1, 1, 1)
     if not terrain.is_flat:
-        add_height_field(spec, np.eye(_cells(terrain.spacing) + 1), terrain.spacing)
+        add_height_field(spec, np.eye(TerrainWindow(terrain).cells + 1), terrain.spacing)
         spec.hfield(GROUND).size[2] = float(terrain.grid.max() - terrain.grid.min())
         floor.type, floor.hfieldname, floor.size = mujoco.mjtGeom.mjGEOM_HFIELD, GROUND, (0, 0, 0)
     # The light hangs over the robot, so that its shadow stays inside a small map.

@@ -57,11 +57,10 @@ class ReachTargets(TimedGoal):
 
     def dials(self) -> Sequence[Dial | Menu]:
         """Where the point is, seen from the root and its heading when it is set."""
-        aside = {"unit": "m", "low": -self._reach, "high": self._reach, "step": 0.05}
-        low, high = self._heights
+        (low, high), far = self._heights, self._reach
         return [
-            Dial(name="forward", start=0.4, **aside),
-            Dial(name="left", start=0.0, **aside),
+            Dial(name="forward", unit="m", low=-far, high=far, step=0.05, start=0.5 * far),
+            Dial(name="left", unit="m", low=-far, high=far, step=0.05, start=0.0),
             Dial(name="height", unit="m", low=low, high=high, step=0.05, start=0.5 * (low + high)),
         ]
 

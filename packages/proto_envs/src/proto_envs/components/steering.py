@@ -12,7 +12,7 @@ from torch import Tensor
 
 from proto_envs.components.control import Markers
 from proto_envs.components.timed_goal import TimedGoal
-from proto_envs.components.user_control import Dial, Menu
+from proto_envs.components.user_control import Dial, Menu, angle_dial
 from proto_envs.context import Context
 from proto_envs.goals import Goal, SteeringGoal
 
@@ -92,12 +92,11 @@ class SteeringCommand(TimedGoal):
 
     def dials(self) -> Sequence[Dial | Menu]:
         """Direction and speed, and where to face if that matters; angles to the left of the world's x axis."""
-        angle = {"unit": "°", "low": -180.0, "high": 180.0, "step": 5.0, "start": 0.0}
         walk = [
-            Dial(name="direction", role="turn", **angle),
+            angle_dial("direction", role="turn"),
             Dial(name="speed", unit="m/s", low=0.0, high=self._speed[1], step=0.1, start=self._speed[0], role="pace"),
         ]
-        return [*walk, Dial(name="facing", **angle)] if self._faces else walk
+        return [*walk, angle_dial("facing")] if self._faces else walk
 
     def wished(self, goal: Goal, wishes: Tensor, context: Context) -> SteeringGoal:
         """The command with what was set."""

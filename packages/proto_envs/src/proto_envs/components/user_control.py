@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-__all__ = ["Dial", "Menu", "Settings", "wishes"]
+__all__ = ["Dial", "Menu", "Settings", "angle_dial", "wishes"]
 
 Settings = Mapping[str, "float | str"]
 """name of a `Dial` or `Menu` to what was set; what is not in it is left to the task"""
@@ -46,6 +46,11 @@ class Menu:
     name: str
     options: tuple[str, ...]
     start: str
+
+
+def angle_dial(name: str, role: Literal["", "turn"] = "") -> Dial:
+    """A direction, in degrees to the left of the world's x axis."""
+    return Dial(name=name, unit="°", low=-180.0, high=180.0, step=5.0, start=0.0, role=role)
 
 
 def wishes(dials: Sequence[Dial | Menu], settings: Settings, device: torch.device) -> Tensor:

@@ -18,7 +18,7 @@ from poselib.rotations import heading_angle
 from proto_envs.components.captions import Captions
 from proto_envs.components.engineered.steering import ask_to_walk
 from proto_envs.components.sparse_goals import EngineeredGoals, SparseShape, place_body
-from proto_envs.components.user_control import Dial, Menu, Settings
+from proto_envs.components.user_control import Dial, Menu, Settings, angle_dial
 from proto_envs.context import Context
 from proto_envs.goals import SparseGoal
 
@@ -142,11 +142,10 @@ class UserGoals(EngineeredGoals):
 
     def dials(self) -> Sequence[Dial | Menu]:
         """Where to walk and how fast, where to face, how high the head is, and the labels of the motions."""
-        angle = {"unit": "°", "low": -180.0, "high": 180.0, "step": 5.0, "start": 0.0}
         shown: list[Dial | Menu] = [
-            Dial(name="direction", role="turn", **angle),
+            angle_dial("direction", role="turn"),
             Dial(name="speed", unit="m/s", low=0.0, high=_FASTEST, step=0.1, start=1.0, role="pace"),
-            Dial(name="facing", **angle),
+            angle_dial("facing"),
         ]
         if "head" in self.shape.roles:
             tall = self.shape.robot.default_root_height
