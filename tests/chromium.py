@@ -55,7 +55,8 @@ class Page:
         places = f"""[...document.querySelectorAll("button, label, [role=option], p, span")]
             .filter(e => e.textContent.trim() === {json.dumps(text)})
             .map(e => e.getBoundingClientRect()).filter(r => r.width * r.height > 0)
-            .sort((a, b) => a.width * a.height - b.width * b.height).map(r => [r.x + r.width / 2, r.y + r.height / 2])[0]"""
+            .sort((a, b) => a.width * a.height - b.width * b.height)
+            .map(r => [r.x + r.width / 2, r.y + r.height / 2])[0]"""
         place = self.evaluate(places)
         assert place, f"no {text!r} on the page: {self.evaluate('document.body.innerText')}"
         self.click_at(*place)

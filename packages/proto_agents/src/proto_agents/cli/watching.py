@@ -1,6 +1,5 @@
 """What proto-play shows live: a checkpoint, or one of the agents that need no training, in the browser or a window."""
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -158,8 +157,6 @@ def watch(
         if window:
             viewer = WindowViewer(session)
         else:
-            # Its server tells of every connection that is opened and closed.
-            logging.getLogger("websockets").setLevel(logging.ERROR)
             viewer = BrowserViewer(session, experiment.env.id, host=host, port=port)
             print(f"look at {viewer.url} (Ctrl-C ends)", flush=True)
         run(session, viewer, seconds)

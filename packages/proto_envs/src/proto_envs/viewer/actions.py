@@ -25,7 +25,7 @@ class Action:
     @property
     def button(self) -> str:
         """What stands on its button."""
-        return f"{self.label} ({self.keys[0].upper()})"
+        return f"{self.label} ({'␣' if self.keys[0] == 'space' else self.keys[0].upper()})"
 
 
 ACTIONS = (

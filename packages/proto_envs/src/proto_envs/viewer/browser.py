@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
 import time
 from functools import partial
 from importlib.resources import files
@@ -43,6 +44,8 @@ class BrowserViewer:
             raise ViewerError(f"the viewer needs {' and '.join(missing)}: pip install 'proto-envs[viewer]'")
         import viser
 
+        # A browser that opens a connection and thinks better of it is nobody's error.
+        logging.getLogger("websockets.server").setLevel(logging.CRITICAL)
         self.session = session
         self.server = viser.ViserServer(host=host, port=port, label="Proto", verbose=False)
         gui = self.server.gui

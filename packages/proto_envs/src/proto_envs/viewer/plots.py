@@ -27,7 +27,7 @@ class Plots:
         self._terms: Any = None
         self._metric: Any = None
         with self._tab:
-            self._rewards = gui.add_folder("reward and its terms")
+            self._rewards = gui.add_folder("reward and its weighted terms")
             self._chosen = gui.add_dropdown("metric", (_NOTHING,), initial_value=_NOTHING)
             self._metrics = gui.add_folder("metric")
         self._shown: tuple[str, ...] = ()

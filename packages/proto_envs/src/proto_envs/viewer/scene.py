@@ -15,7 +15,7 @@ from proto_envs.terrain.window import TerrainWindow
 from proto_envs.vector_env import ProtoVectorEnv
 from proto_envs.viewer.frames import Frame
 from proto_envs.viewer.session import Camera
-from proto_envs.viewer.solids import Solid, body_solids, ground_solid, object_solid
+from proto_envs.viewer.solids import Solid, body_solids, ground_lines, ground_solid, object_solid
 
 __all__ = ["BrowserScene"]
 
@@ -24,7 +24,9 @@ _FLOOR = 60.0
 _TILE = 2.0
 """m, by which the flat floor moves, so that its lines do not slide"""
 _HORIZON, _ZENITH = (226, 232, 240), (168, 190, 216)
-_GROUND_COLOR = (196, 201, 208)
+_GROUND_COLOR, _LINE_COLOR = (128, 136, 148), (96, 106, 122)
+_LINES = 1.0
+"""m between the lines on uneven ground"""
 _FORCE_COLOR = (205, 30, 30)
 _METERS_PER_NEWTON = 1.0 / 1500.0
 _FAINTEST = 5.0
@@ -140,6 +142,8 @@ class BrowserScene:
                 self._scene.add_mesh_simple(
                     "/world/ground", solid.vertices, solid.faces, color=_GROUND_COLOR, flat_shading=True, side="double"
                 )
+                lines = ground_lines(vertices, _LINES)
+                self._scene.add_line_segments("/world/lines", lines, colors=_LINE_COLOR, line_width=1.0)
 
     def _place_objects(self, frame: Frame) -> None:
         things, handles = self._objects

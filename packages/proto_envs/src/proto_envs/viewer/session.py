@@ -124,12 +124,17 @@ class Session:
         self.time += self.dt
         i = self.index
         self.episode_return += float(reward[i])
-        metrics = {name: float(value[i]) for name, value in info.get("metrics", {}).items()}
+        metrics = {name: float(value[i]) * self._weight(name) for name, value in info.get("metrics", {}).items()}
         self.history.add(self.time, float(reward[i]), metrics)
         if bool(terminated[i]) or bool(truncated[i]):
             self._episode_begins("the episode ended")
         else:
             self.recorder.add()
+
+    def _weight(self, metric: str) -> float:
+        """What a term counts for in the reward, so that all have one scale; 1 for what is no term."""
+        term = self.world.components.rewards.get(metric.removeprefix("reward/")) if "/" in metric else None
+        return 1.0 if term is None else term.weight
 
     def _episode_begins(self, reason: str) -> None:
         self.episode_return = 0.0

@@ -18,7 +18,7 @@ from proto_envs.scenes import SceneObject
 from proto_envs.simulators.base import SimulationSettings
 from proto_envs.simulators.mjcf import physics_spec
 
-__all__ = ["Solid", "body_solids", "ground_solid", "object_solid"]
+__all__ = ["Solid", "body_solids", "ground_lines", "ground_solid", "object_solid"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,3 +98,11 @@ def ground_solid(vertices: torch.Tensor) -> Solid:
         [torch.stack([corner, corner + 1, across], dim=-1), torch.stack([corner, across, corner + columns], dim=-1)]
     )
     return Solid(vertices.flatten(0, 1).numpy(), faces.numpy())
+
+
+def ground_lines(vertices: torch.Tensor, spacing: float) -> np.ndarray:
+    """A grid of lines on a height field with vertices (Y, X, 3), (K, 2, 3) m, about `spacing` m apart."""
+    every = max(1, round(spacing / float(vertices[0, 1, 0] - vertices[0, 0, 0])))
+    raised = vertices + vertices.new_tensor([0.0, 0.0, 0.01])
+    both = raised[::every], raised[:, ::every].transpose(0, 1)
+    return torch.cat([torch.stack([lines[:, :-1], lines[:, 1:]], dim=2).flatten(0, 1) for lines in both]).numpy()

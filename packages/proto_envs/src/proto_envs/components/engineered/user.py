@@ -148,8 +148,8 @@ class UserGoals(EngineeredGoals):
             angle_dial("facing"),
         ]
         if "head" in self.shape.roles:
-            tall = self.shape.robot.default_root_height
-            shown.append(Dial(name="head", unit="m", low=0.5 * tall, high=2.0 * tall, step=0.05, start=1.6 * tall))
+            low, start, high = (round(share * self.shape.robot.default_root_height, 1) for share in (0.5, 1.6, 2.0))
+            shown.append(Dial(name="head", unit="m", low=low, high=high, step=0.05, start=start))
         if self._captions is not None and (labels := self._captions.labels):
             shown.append(Menu(name="text", options=(_SILENCE, *labels), start=_SILENCE))
         return shown
