@@ -142,6 +142,8 @@ def watch(
     from proto_envs.viewer import BrowserViewer, ScriptedAgent, Session, WindowViewer, run
     from proto_envs.viewer.session import innermost
 
+    # A few robots are small tensors: threads would wait for each other, 10 ms at a time on a busy machine.
+    torch.set_num_threads(1)
     # What an evaluation measures is what there is to plot.
     ours: dict[str, Any] = {"detailed_metrics": True} if experiment.env.id.startswith("Proto") else {}
     env = make_environment(experiment, num_envs, merge(merge(ours, experiment.evaluation.env), overlay or {}))
