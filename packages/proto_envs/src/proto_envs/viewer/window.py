@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+import warnings
 from typing import Any
 
 import torch
@@ -20,12 +22,20 @@ _CODES = {"space": 32, "arrowright": 262, "arrowleft": 263, "arrowdown": 264, "a
 
 
 def _require_display() -> None:
-    """Raises: ViewerError: there is no display to open a window on."""
+    """Look whether a window can be opened.
+
+    Raises:
+        ViewerError: it cannot.
+    """
+    elsewhere = "leave out --window for the viewer in the browser, or write a video with --video PATH"
     if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        raise ViewerError(
-            "no display (neither DISPLAY nor WAYLAND_DISPLAY is set) to open a window on: leave out --window for the "
-            "viewer in the browser, or write a video with --video PATH"
-        )
+        raise ViewerError(f"no display (neither DISPLAY nor WAYLAND_DISPLAY is set) to open a window on: {elsewhere}")
+    import glfw
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if not glfw.init():  # MuJoCo would wait for its window for ever
+            raise ViewerError(f"the display {os.environ.get('DISPLAY', '')!r} cannot be opened: {elsewhere}")
 
 
 class WindowViewer:
@@ -43,6 +53,7 @@ class WindowViewer:
         self.session, world = session, session.world
         self._picture = PictureModel(world.robot, world.ground.terrain, world.simulator.scenes)
         self._do = {_code(key): action.do for action in actions_of(session) for key in action.keys}
+        before = set(threading.enumerate())
         try:
             self._handle: Any = mujoco.viewer.launch_passive(
                 self._picture.model,
@@ -53,9 +64,9 @@ class WindowViewer:
             )
         except RuntimeError as error:
             raise ViewerError(f"MuJoCo cannot open a window: {error}") from error
+        self._threads = set(threading.enumerate()) - before
         self._flags = self._handle.opt.flags.copy()
-        camera = self._handle.cam
-        camera.distance, camera.azimuth, camera.elevation = 3.5, 120.0, -12.0
+        self._shown = False
 
     def _pressed(self, code: int) -> None:
         if (do := self._do.get(code)) is not None:
@@ -69,10 +80,16 @@ class WindowViewer:
         """Show the session as it is now."""
         session, handle, picture = self.session, self._handle, self._picture
         sight = session.world.sight(session.index)
+        place = torch.from_numpy(sight.qpos[:2]).float()
         with handle.lock():
+            moved = picture.lay_terrain(place)
+        if moved:
+            handle.update_hfield(0)  # takes the lock itself
+        with handle.lock():
+            if not self._shown:  # the window has a camera of its own while it opens
+                handle.cam.distance, handle.cam.azimuth, handle.cam.elevation = 3.5, 120.0, -12.0
+                self._shown = True
             ghost = sight.ghost if session.shows["reference"] else None
-            if picture.lay_terrain(torch.from_numpy(sight.qpos[:2]).float()):
-                handle.update_hfield(0)
             picture.pose(sight.qpos, ghost)
             handle.opt.geomgroup[3] = ghost is not None
             # The window's own shortcuts are some of our keys.
@@ -80,7 +97,7 @@ class WindowViewer:
             handle.user_scn.ngeom = 0
             picture.decorate(handle.user_scn, sight.markers if session.shows["goals"] else (), sight.objects)
             if session.camera != "free":
-                handle.cam.lookat[:] = *sight.qpos[:2], 0.9
+                handle.cam.lookat[:] = *sight.qpos[:2], 0.9 + float(picture.terrain.heights(place))
         while session.notices:
             print(session.notices.popleft())
         handle.sync()
@@ -88,6 +105,9 @@ class WindowViewer:
     def close(self) -> None:
         """Close the window."""
         self._handle.close()
+        # It draws in a thread of its own, which must not outlive what it draws.
+        for thread in self._threads:
+            thread.join(timeout=5.0)
 
 
 def _code(key: str) -> int:
