@@ -26,10 +26,10 @@ class Recorder:
         self._env, self._folder, self._fps = env, folder, fps
         self._renderer: SceneRenderer | None = None
         self._cannot_draw = ""
-        self.recording = False
         self._begin()
 
     def _begin(self) -> None:
+        self.recording = False
         self._roots: list[Tensor] = []
         self._poses: list[Tensor] = []
         self._stack = ExitStack()
@@ -80,13 +80,17 @@ class Recorder:
             self._video.write(self._renderer.frame(sight.qpos, sight.ghost, sight.markers, sight.objects))
 
     def stop(self) -> tuple[Path, ...]:
-        """Write what was recorded; the files, none for less than two frames."""
+        """Write what was recorded; the files, none for less than two frames.
+
+        Raises:
+            ViewerError: they cannot be written; what was recorded is lost.
+        """
         if not self.recording:
             return ()
         if len(self._roots) < 2:
             self.cancel()
             return ()
-        self.recording, skeleton = False, self._env.robot.skeleton
+        skeleton = self._env.robot.skeleton
         motion = Motion(
             name=self._path.name,
             fps=self._fps,
@@ -98,16 +102,19 @@ class Recorder:
             source=f"recorded from {type(self._env.task).__name__} on {self._env.robot.name}",
         )
         files = [self._path.with_suffix(".npz")]
-        motion.save(files[0])
         if self._video is not None:
             files.append(self._video.path)
-        self._stack.close()
-        self._begin()
+        try:
+            motion.save(files[0])
+            self._stack.close()
+        except OSError as error:
+            raise ViewerError(f"cannot write {files[0]}: {error.strerror}") from error
+        finally:
+            self._begin()
         return tuple(files)
 
     def cancel(self) -> None:
         """Throw away what was recorded."""
-        self.recording = False
         # An error inside makes the writer leave nothing behind.
         self._stack.__exit__(InterruptedError, InterruptedError(), None)
         self._begin()
@@ -118,3 +125,4 @@ class Recorder:
             self.cancel()
         if self._renderer is not None:
             self._renderer.close()
+            self._renderer = None

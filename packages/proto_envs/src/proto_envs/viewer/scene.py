@@ -143,7 +143,7 @@ class BrowserScene:
                     "/world/ground", solid.vertices, solid.faces, color=_GROUND_COLOR, flat_shading=True, side="double"
                 )
                 lines = ground_lines(vertices, _LINES)
-                self._scene.add_line_segments("/world/lines", lines, colors=_LINE_COLOR, line_width=1.0)
+                self._scene.add_line_segments("/world/lines", lines, colors=_LINE_COLOR, thickness=0.015)
 
     def _place_objects(self, frame: Frame) -> None:
         things, handles = self._objects

@@ -244,7 +244,11 @@ class Session:
             self.notices.append(self.recorder.start(self.index))
 
     def _save(self, reason: str) -> None:
-        files = self.recorder.stop()
+        try:
+            files = self.recorder.stop()
+        except ViewerError as error:
+            self.notices.append(reason + str(error))
+            return
         self.notices.append(reason + ("wrote " + ", ".join(map(str, files)) if files else "nothing to write"))
 
     def cancel_recording(self) -> None:
