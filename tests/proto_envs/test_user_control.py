@@ -102,6 +102,30 @@ def test_goals_are_renewed_where_it_is_asked_for(make_env, still):
     assert not any(control.renew(ALL) for control in mimic.unwrapped.components.controls.values())
 
 
+def test_a_path_begins_anew_under_the_head(make_env, still):
+    env = make_env(2, name="PathFollow", motions=None)
+    env.reset(seed=0)
+    env.step(still(env))
+    control = env.unwrapped.components.controls["goal"]
+    before = control.paths.clone()
+    assert control.renew(ALL[1:])
+    env.step(still(env))
+    head = env.unwrapped.simulator.robot().body_positions[1, control._head, :2]
+    torch.testing.assert_close(control.paths[1, 0, :2], head)
+    assert torch.equal(control.paths[0], before[0]) and control.age.tolist() == [2, 0]
+
+
+def test_masks_are_drawn_anew(make_env, still):
+    env = make_env(2, "SMPL", "MaskedMimic", motions="walk")
+    env.reset(seed=0)
+    control = env.unwrapped.components.controls["goals"]
+    before = control.goal.wait[:, -1].clone()
+    assert control.renew(ALL[1:])
+    env.step(still(env))
+    assert control.goal.wait[0, -1] == before[0] - 1 and control.goal.wait[1, -1] != before[1] - 1
+    assert control._renewed is None
+
+
 def test_a_person_drives_maskedmimic(make_env, told):
     env = make_env(2, "SMPL", "MaskedMimic", motions="walk", task={"goal": "user"})
     env.reset(seed=0)

@@ -65,6 +65,8 @@ class ClipGoals(SparseGoals):
         self.gap = torch.zeros(num_envs, dtype=torch.long, device=device)
         self.gapless = torch.zeros(num_envs, dtype=torch.bool, device=device)
         self.text_end = torch.zeros(num_envs, device=device)
+        self._renewed: Tensor | None = None
+        """(n,) robots that are asked for something else with the next step"""
 
     def _mask_of(self, constraint: str) -> Tensor | None:
         """The mask (C + 1, 2) that holds in every slot; None: masks are drawn."""
@@ -85,11 +87,19 @@ class ClipGoals(SparseGoals):
             due = self.goal.wait[ids] <= self._left(ids).unsqueeze(1)
             self.goal.mask[ids] = self._fixed & due.view(*due.shape, 1, 1)
 
+    def renew(self, ids: Tensor) -> bool:
+        """Ask for something else with the next step: all masks, texts and far poses are drawn anew."""
+        self._renewed = ids
+        return True
+
     # --- a new episode -----------------------------------------------------------------------------------------------
 
     def begin(self, ids: Tensor, context: Context, generator: torch.Generator) -> None:
         """Draw all slots, whether there are gaps, and what else is shown."""
         del context
+        self._draw(ids, generator)
+
+    def _draw(self, ids: Tensor, generator: torch.Generator) -> None:
         count, device = len(ids), ids.device
         goal = self.shape.empty(count, device)
         words, objects, gapless = torch.rand(3, count, generator=generator, device=device)
@@ -118,6 +128,9 @@ class ClipGoals(SparseGoals):
     def observe(self, context: Context, generator: torch.Generator) -> None:
         """Replace the poses that are past; end the text with what it describes."""
         del context
+        if self._renewed is not None:
+            self._draw(self._renewed, generator)
+            self._renewed = None
         goal, left, near = self.goal, self._left(None), self.shape.near
         goal.text_shown.logical_and_(self._clip_times(None) <= self.text_end)
         if self.shape.far:
