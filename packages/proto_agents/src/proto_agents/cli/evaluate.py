@@ -16,7 +16,7 @@ from proto_agents.algorithms.skill_reward import SkillReward
 from proto_agents.checkpoint import CheckpointError, discriminator_tensors
 from proto_agents.cli.environments import find_run, learner_device, make_evaluation_environment, of_whole_clips
 from proto_agents.cli.evaluation_files import DRAWN, write_folder, write_page
-from proto_agents.cli.policy import load_policy
+from proto_agents.cli.learners import load_policy
 from proto_agents.cli.summary import print_report
 from proto_agents.config import Experiment, evaluated_with, program_arguments, split_free_flags
 from proto_agents.evaluation import EvaluationReport, Evaluator, Policy, check_expectations, evaluate
