@@ -17,7 +17,6 @@ from torch import Tensor
 from motionlib import MotionLib
 from proto_envs.attributes import SharedAttributes
 from proto_envs.border import Border, Chosen, looking_is_free
-from proto_envs.components.control import Ghost
 from proto_envs.components.motion_metrics import with_detailed_metrics
 from proto_envs.components.terms import Kernel, any_failure, measure, observe, token_indices, total_reward
 from proto_envs.context import Context, RobotState
@@ -252,23 +251,8 @@ class ProtoVectorEnv(SharedAttributes):
             return None
         if self._renderer is None:
             self._renderer = SceneRenderer(self.robot, self.ground.terrain, self.simulator.scenes)
-        beside = [] if self.simulator.scenes is None else [(self.simulator.scenes, self.simulator.objects())]
-        beside += self.randomization.thrown()
-        ghost, markers = self._ghost(), [m for c in self.components.controls.values() for m in c.markers()]
-        return tuple(
-            self._renderer.frame(
-                self.simulator.render_state(i),
-                None if ghost is None else (ghost.root_positions[i], ghost.local_rotations[i]),
-                [marker.of(i) for marker in markers],
-                [thing for scenes, state in beside for thing in scenes.standing(i, state)],
-                camera=i,
-            )
-            for i in self.rendered
-        )
-
-    def _ghost(self) -> Ghost | None:
-        ghosts = (control.ghost() for control in self.components.controls.values())
-        return next((ghost for ghost in ghosts if ghost is not None), None)
+        controls = self.components.controls.values()
+        return self._renderer.frames(self.rendered, self.simulator, controls, self.randomization.thrown())
 
     # --- episodes ----------------------------------------------------------------------------------------------------
 
