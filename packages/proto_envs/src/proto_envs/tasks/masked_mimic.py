@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any, Literal, get_args
 
+from torch import Tensor
+
 from proto_envs.components import observations, tokens
+from proto_envs.components.actions import ActionMap, absolute_actions, absolute_targets
 from proto_envs.components.clip_goals import ClipGoals
 from proto_envs.components.control import Control, MotionReference
 from proto_envs.components.engineered.key_poses import KeyPoses
@@ -56,8 +59,8 @@ class MaskedMimic(Mimic, MaskRules):
     - "terrain" 256, where the task sees the ground.
     - "text" E, "text_mask" 1, where motions have embeddings, or `text_size` is set.
     - "object" 37, "object_mask" 1, in scenes.
-    - "expert": what the full-body tracker sees, whose actions are to be imitated (`Mimic` with the same fields); only
-      with goals from clips.
+    - "expert": what the full-body tracker sees, whose actions are to be imitated (`Mimic` with the same fields, and
+      `expert_action` for its action); only with goals from clips.
 
     ProtoMotions 1 makes 30 tokens of these: self 1, terrain 1, sparse poses 11 of 184, history 15 of 217, text 1 of
     512, object 1 of 37 (in scenes). ProtoMotions 3 makes 11: self 1, sparse poses 5 of 157, history 5 of 359, with
@@ -69,6 +72,9 @@ class MaskedMimic(Mimic, MaskRules):
     termination_distance: float | None = 0.25
     """m; an episode fails when any body is farther from its reference (ProtoMotions 1: 0.5 on uneven ground and beside
     objects). None: never"""
+    expert_action: Literal["absolute", "residual"] = "absolute"
+    """how the tracker acts that is imitated: as this task does, or by offsets from the next reference pose
+    (`residual_scale`, `residual_lead`), which `ProtoVectorEnv.expert_action` turns into actions of this task"""
     goal: GoalSource = "clip"
     """who asks"""
     goal_options: Mapping[str, Any] = field(default_factory=dict)
@@ -127,14 +133,29 @@ class MaskedMimic(Mimic, MaskRules):
         if self.history_length:
             controls["history"] = self._history(setup, beneath.controls)
         groups = self._groups(setup, shape)
+        own: dict[str, Any] = {"action": absolute_targets(setup.robot, setup.device)}
         if self.goal == "clip":
             groups["expert"] = list(beneath.observations["policy"])
-        return replace(beneath, observations=groups, controls=controls, tokens={}, sample_style=None)
+            own["expert_action"] = self._translation(beneath.action, setup)
+        return replace(beneath, observations=groups, controls=controls, tokens={}, sample_style=None, **own)
+
+    def _tracker(self) -> Mimic:
+        """The full-body tracker with the same fields, acting as the expert does."""
+        same = {entry.name: getattr(self, entry.name) for entry in fields(Mimic)}
+        return Mimic(**{**same, "action": self.expert_action})
+
+    def _translation(self, expert: ActionMap, setup: Setup) -> Callable[[Tensor], Tensor]:
+        """From the expert's actions, with the targets that they mean, to actions of this task."""
+        if self.expert_action == "absolute":
+            return _unchanged
+        actions_of = absolute_actions(setup.robot, setup.device)
+        # Clamped as the expert's own environment clamps what it is given.
+        return lambda actions: actions_of(expert(actions.clamp(-1.0, 1.0)))
 
     def _goals(self, setup: Setup, shape: SparseShape) -> tuple[Components, SparseGoals]:
         if self.goal not in ("clip", "inbetween"):
             return engineered(self.goal, self.goal_options, self.episode_seconds, setup, shape)
-        beneath = super().components(setup)
+        beneath = self._tracker().components(setup)
         reference = beneath.controls["reference"]
         assert isinstance(reference, MotionReference)
         if self.goal == "inbetween":
@@ -186,6 +207,10 @@ class MaskedMimic(Mimic, MaskRules):
             seen = tokens.past_poses if self.tokens == "v1" else tokens.past_states
             groups |= {"history": [seen], "history_mask": [tokens.history_mask]}
         return {"policy": policy, **groups}
+
+
+def _unchanged(actions: Tensor) -> Tensor:
+    return actions
 
 
 def _origin(controls: Mapping[str, Control]) -> ClipOrigin:
