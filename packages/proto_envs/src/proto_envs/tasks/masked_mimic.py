@@ -54,7 +54,7 @@ class MaskedMimic(Mimic, MaskRules):
 
     - "policy": all that the policy may know in one row, history left out.
     - "self" 358: the body's own state. "previous_targets" D.
-    - "sparse_poses" T x 184, "sparse_mask" T: the near frames, then the in-between poses.
+    - "sparse_poses" T x 184, "sparse_poses_mask" T: the near frames, then the in-between poses.
     - "history" H x 217, "history_mask" H.
     - "terrain" 256, where the task sees the ground.
     - "text" E, "text_mask" 1, where motions have embeddings, or `text_size` is set.
@@ -194,7 +194,7 @@ class MaskedMimic(Mimic, MaskRules):
             "self": [observations.proprioception],
             "previous_targets": [observations.previous_targets],
             "sparse_poses": [sparse],
-            "sparse_mask": [tokens.sparse_mask],
+            "sparse_poses_mask": [tokens.sparse_mask],
         }
         if ground:
             groups["terrain"] = [height_map]
@@ -202,7 +202,7 @@ class MaskedMimic(Mimic, MaskRules):
             groups |= {"text": [tokens.text], "text_mask": [tokens.text_mask]}
         if setup.scenes is not None:
             groups |= {"object": [tokens.object_box], "object_mask": [tokens.object_mask]}
-        policy = [kernel for name in groups if name != "sparse_mask" for kernel in groups[name]]
+        policy = [kernel for name in groups if name != "sparse_poses_mask" for kernel in groups[name]]
         if self.history_length:
             seen = tokens.past_poses if self.tokens == "v1" else tokens.past_states
             groups |= {"history": [seen], "history_mask": [tokens.history_mask]}
