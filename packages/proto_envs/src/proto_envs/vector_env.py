@@ -28,6 +28,7 @@ from proto_envs.saving import LiveTensors, Part, collect, restore
 from proto_envs.simulators import Simulator
 from proto_envs.symmetry import mirror_image
 from proto_envs.tasks.base import Setup, Task
+from proto_envs.tasks.foundation import Foundation, with_foundation_senses
 from proto_envs.terrain.ground import Ground
 
 __all__ = ["ProtoVectorEnv"]
@@ -57,6 +58,7 @@ class ProtoVectorEnv(SharedAttributes):
         render_mode: str | None = None,
         uneven: bool = False,
         randomization: Randomization | None = None,
+        foundation: Foundation | None = None,
         detailed_metrics: bool = False,
     ) -> None:
         """Put the parts together; `proto_envs.factory.make_vector_env` makes them from names."""
@@ -77,6 +79,8 @@ class ProtoVectorEnv(SharedAttributes):
         self.ground = Ground(simulator.terrain, robot, self.num_envs, self.device)
         setup = Setup(robot, self.num_envs, simulator.dt, self.device, motions, self.ground, uneven, simulator.scenes)
         components = task.components(setup).showing("policy" if observation == "flat" else "")
+        if foundation is not None:
+            components = with_foundation_senses(components, setup, task, foundation)
         self.components = with_detailed_metrics(components, setup) if detailed_metrics else components
         self.generator = torch.Generator(device=self.device)
         self.generator.seed()

@@ -127,12 +127,11 @@ class MaskedMimic(Mimic, MaskRules):
         """What is beneath, the goals, the history, and the groups that show them."""
         if setup.scenes is not None and self.goal not in _IN_SCENES:
             raise ValueError(f"task MaskedMimic: goal {self.goal!r} has no place for scenes; {list(_IN_SCENES)} have")
-        shape = SparseShape(setup.robot, self.near_frames, self.far_poses, self._text_size(setup))
+        shape = self.sparse_shape(setup)
         beneath, goals = self._goals(setup, shape)
-        controls: dict[str, Control] = {**beneath.controls, "goals": goals}
-        if self.history_length:
-            controls["history"] = self._history(setup, beneath.controls)
-        groups = self._groups(setup, shape)
+        controls: dict[str, Control] = {**beneath.controls, "goals": goals, **self.history(setup, beneath.controls)}
+        senses = self.senses(setup, shape)
+        groups = {"policy": [kernel for name in senses if name not in _APART for kernel in senses[name]], **senses}
         own: dict[str, Any] = {"action": absolute_targets(setup.robot, setup.device)}
         if self.goal == "clip":
             groups["expert"] = list(beneath.observations["policy"])
@@ -165,16 +164,46 @@ class MaskedMimic(Mimic, MaskRules):
         steps = round(self.episode_seconds / setup.dt)
         return beneath, ClipGoals(shape, reference, self, episode_steps=steps, root_motion=self.tokens == "v1")
 
-    def _text_size(self, setup: Setup) -> int:
-        if self.text_size is not None:
-            return self.text_size
-        embeddings = None if setup.motions is None else setup.motions.sub_motions.embeddings
-        return 0 if embeddings is None else embeddings.shape[-1]
+    # --- what the policy sees ----------------------------------------------------------------------------------------
 
-    def _history(self, setup: Setup, controls: Mapping[str, Control]) -> PoseHistory:
+    def sparse_shape(self, setup: Setup) -> SparseShape:
+        """What goals the policy can be given."""
+        embeddings = None if setup.motions is None else setup.motions.sub_motions.embeddings
+        known = 0 if embeddings is None else embeddings.shape[-1]
+        text_size = known if self.text_size is None else self.text_size
+        return SparseShape(setup.robot, self.near_frames, self.far_poses, text_size)
+
+    def senses(self, setup: Setup, shape: SparseShape) -> dict[str, list[Kernel]]:
+        """The groups of which the policy makes tokens; `shape` is that of its goals."""
+        sparse: Kernel = partial(tokens.sparse_poses, bodies=shape.bodies, root_motion=self.tokens == "v1")
+        groups: dict[str, list[Kernel]] = {
+            "self": [observations.proprioception],
+            "previous_targets": [observations.previous_targets],
+            "sparse_poses": [sparse],
+            "sparse_poses_mask": [tokens.sparse_mask],
+        }
+        if self.ground_observations(setup):
+            groups["terrain"] = [height_map]
+        if shape.text_size:
+            groups |= {"text": [tokens.text], "text_mask": [tokens.text_mask]}
+        if seen := self.object_senses(setup):
+            groups |= {"object": [seen], "object_mask": [tokens.object_mask]}
+        if self.history_length:
+            past = tokens.past_poses if self.tokens == "v1" else tokens.past_states
+            groups |= {"history": [past], "history_mask": [tokens.history_mask]}
+        return groups
+
+    def object_senses(self, setup: Setup) -> Kernel | None:
+        """What shows the object; None: the policy knows no objects."""
+        return None if setup.scenes is None else tokens.object_box
+
+    def history(self, setup: Setup, controls: Mapping[str, Control]) -> dict[str, Control]:
+        """What remembers the past, under its name, where the policy sees it; `controls` say where episodes begin."""
+        if not self.history_length:
+            return {}
         bodies = setup.robot.skeleton.num_bodies
         poses = self.tokens == "v1"
-        return PoseHistory(
+        past = PoseHistory(
             setup.num_envs,
             setup.dt,
             setup.motions,
@@ -186,27 +215,11 @@ class MaskedMimic(Mimic, MaskRules):
             stride=self.history_stride,
             none_share=self.no_history_share,
         )
+        return {"history": past}
 
-    def _groups(self, setup: Setup, shape: SparseShape) -> dict[str, list[Kernel]]:
-        sparse: Kernel = partial(tokens.sparse_poses, bodies=shape.bodies, root_motion=self.tokens == "v1")
-        ground = self.ground_observations(setup)
-        groups: dict[str, list[Kernel]] = {
-            "self": [observations.proprioception],
-            "previous_targets": [observations.previous_targets],
-            "sparse_poses": [sparse],
-            "sparse_poses_mask": [tokens.sparse_mask],
-        }
-        if ground:
-            groups["terrain"] = [height_map]
-        if shape.text_size:
-            groups |= {"text": [tokens.text], "text_mask": [tokens.text_mask]}
-        if setup.scenes is not None:
-            groups |= {"object": [tokens.object_box], "object_mask": [tokens.object_mask]}
-        policy = [kernel for name in groups if name != "sparse_poses_mask" for kernel in groups[name]]
-        if self.history_length:
-            seen = tokens.past_poses if self.tokens == "v1" else tokens.past_states
-            groups |= {"history": [seen], "history_mask": [tokens.history_mask]}
-        return {"policy": policy, **groups}
+
+_APART = ("sparse_poses_mask", "history", "history_mask")
+"""groups that the group "policy" does not repeat"""
 
 
 def _unchanged(actions: Tensor) -> Tensor:
