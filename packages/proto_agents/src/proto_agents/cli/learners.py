@@ -38,8 +38,10 @@ def completed(experiment: Experiment) -> Experiment:
         ConfigError: the foundation is no MaskedMimic policy, or none is named.
         CheckpointError: there is no such run.
     """
-    if experiment.model.kind != "task_tokens" or not experiment.task_tokens.foundation:
+    if experiment.model.kind != "task_tokens":
         return experiment
+    if not experiment.task_tokens.foundation:
+        raise ConfigError("model.kind task_tokens adapts a MaskedMimic policy: --task-tokens.foundation RUN")
     asked = f"task_tokens.foundation {experiment.task_tokens.foundation}"
     base, _ = find_run(experiment.task_tokens.foundation)
     if base.model.kind != "masked_mimic":
@@ -155,8 +157,6 @@ def _adapted(experiment: Experiment, env: VectorEnv, training: bool, *, begin: b
         env.single_observation_space, env.single_action_space, experiment.masked_mimic, weights
     )
     if begin:
-        if not settings.foundation:
-            raise ConfigError("model.kind task_tokens adapts a MaskedMimic policy: --task-tokens.foundation RUN")
         _, checkpoint = find_run(settings.foundation)
         load_model(foundation, checkpoint, policy_only=True)
     parts = experiment.discriminator.reward_parts if training else ()
