@@ -158,6 +158,7 @@ class Runner:
         checkpoints.write_atomically(self.folder / "config.yaml", yaml.safe_dump(self.experiment, sort_keys=False))
         writers = make_writers(self.folder, config.logger, self.experiment, keep_until=self.samples)
         buffer = self.learner.make_buffer(self.env.num_envs)
+        self._say_beginning()
         started, start_samples = time.monotonic(), self.samples
         with Interruption() as interruption, self.progress:
             while self.samples < config.max_samples and not interruption.requested:
@@ -323,6 +324,11 @@ class Runner:
                 parts.append(f"evaluation return {known.mean_return:.2f}")
         is_last = self.samples >= self.config.max_samples
         self.progress.show("  ".join(parts), force=is_last or any(name.startswith("evaluation/") for name in values))
+
+    def _say_beginning(self) -> None:
+        acting = checkpoints.policy_tensors(dict(self.learner.model.named_parameters())).values()
+        trained, total = sum(p.numel() for p in acting if p.requires_grad), sum(p.numel() for p in acting)
+        self.progress.say(f"policy of {total:,} weights, {trained:,} of them trained")
 
     def _say_end(self, interruption: "Interruption", writers: tuple[Writer, ...]) -> None:
         for writer in writers:

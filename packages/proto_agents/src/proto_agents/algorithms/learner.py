@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from proto_agents.environment import Transition
 from proto_agents.spaces import Observations
@@ -26,6 +26,9 @@ class Policy(Protocol):
 
     def state_dict(self) -> Mapping[str, Tensor]:
         """Weights and running statistics."""
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Weights."""
 
 
 class Step(Protocol):
