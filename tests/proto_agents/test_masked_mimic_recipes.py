@@ -1,4 +1,4 @@
-"""The recipes from a tracker to a foundation to tasks: each starts, learns, measures what it expects, and is exported."""
+"""The recipes from a tracker to a foundation to tasks: each starts, learns, measures what it expects, is exported."""
 
 import pytest
 import torch
