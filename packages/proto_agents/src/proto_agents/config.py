@@ -23,6 +23,7 @@ __all__ = [
     "Experiment",
     "Free",
     "config_root",
+    "decisive_settings",
     "default_run_folder",
     "evaluated_with",
     "find_overlay",
@@ -205,6 +206,16 @@ def split_free_flags(arguments: Sequence[str], prefixes: Sequence[str]) -> tuple
             nested = {part: nested}
         taken = merge(taken, nested)
     return rest, taken
+
+
+def decisive_settings(experiment: Experiment) -> dict[str, Any]:
+    """The experiment as plain values, without those that its result does not depend on: where and how it is kept."""
+    settings = plain(experiment)
+    settings["runner"] = {key: value for key, value in settings["runner"].items() if key not in _BOOKKEEPING}
+    return settings
+
+
+_BOOKKEEPING = ("run_dir", "threads", "logger", "report", "device", "checkpoint_every", "keep_every")
 
 
 def default_run_folder(name: str) -> Path:
