@@ -5,6 +5,7 @@ import io
 import json
 import math
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from proto_agents.cli.perturbations import (
     unperturbed_values,
     without_own_perturbations,
 )
-from proto_agents.cli.robustness import find_trained, grouped_by_experiment
+from proto_agents.cli.robustness import Trained, check, find_trained, grouped_by_experiment
 from proto_agents.config import EnvironmentConfig, Experiment
 from proto_agents.evaluation import EvaluationConfig
 from proto_agents.evaluation.charts import robustness_chart, svg_of
@@ -25,6 +26,7 @@ from proto_agents.evaluation.robustness import UNPERTURBED, Condition, Measureme
 from proto_agents.evaluation.robustness_page import render_robustness
 from proto_agents.parsing import ConfigError
 
+PAGE = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
 POINT = """
 name: point
 env: {id: PointTest-v0, num_envs: 4}
@@ -257,3 +259,13 @@ def test_unperturbed_values_are_known_for_parts_too():
     found = unperturbed_values([Condition(perturbation=key) for key in keys])
     wanted = {"gravity": -9.81, "gravity.x": 0.0, "mass.R_Hand": 1.0, "observation_noise.policy": 0.0}
     assert found == wanted
+
+
+@pytest.mark.parametrize("items", re.findall(r"--perturb ((?:'?[\w./]+=[^\s`]+ ?)+)", PAGE))
+def test_perturbations_in_the_docs_are_perturbations(items):
+    pytest.importorskip("proto_envs")
+    words = shlex.split(items)
+    perturbations = read_perturbations(words)
+    experiment, checkpoint = environments.find_run("pretrained/walk-smpl")
+    check([Trained(experiment, checkpoint, "")], perturbations)
+    assert len(perturbations) > len(words)

@@ -14,7 +14,7 @@ from proto_agents.algorithms.ppo import PPOConfig
 from proto_agents.algorithms.skill_reward import SkillConfig
 from proto_agents.evaluation import EvaluationConfig
 from proto_agents.models.actor_critic import ActorCriticConfig
-from proto_agents.parsing import ConfigError, load_yaml, merge, nearest, parse_dataclass, plain
+from proto_agents.parsing import ConfigError, load_yaml, merge, nearest, nested, parse_dataclass, plain
 from proto_agents.runner import RunnerConfig
 
 __all__ = [
@@ -201,10 +201,7 @@ def split_free_flags(arguments: Sequence[str], prefixes: Sequence[str]) -> tuple
             if not queue:
                 raise ConfigError(f"{argument} needs a value")
             value = queue.pop(0)
-        nested: Any = load_yaml(value, argument)
-        for part in reversed(key.replace("-", "_").split(".")):
-            nested = {part: nested}
-        taken = merge(taken, nested)
+        taken = merge(taken, nested(key.replace("-", "_").split("."), load_yaml(value, argument)))
     return rest, taken
 
 

@@ -8,7 +8,7 @@ import yaml
 
 from proto_agents.config import Experiment, evaluated_with, find_overlay
 from proto_agents.evaluation.robustness import UNPERTURBED, Condition
-from proto_agents.parsing import ConfigError, load_yaml, merge
+from proto_agents.parsing import ConfigError, load_yaml, merge, nested
 
 OVERLAYS = "overlay"
 """what conditions that are overlays are listed under"""
@@ -70,7 +70,7 @@ def read_perturbations(items: Sequence[str]) -> list[Perturbation]:
         found += [
             Perturbation(
                 condition=Condition(perturbation=key, value=_shown(value), number=_number(value)),
-                arguments=_nested(path, value),
+                arguments=nested(path, value),
             )
             for value in values
         ]
@@ -94,12 +94,6 @@ def unperturbed_values(conditions: Sequence[Condition]) -> dict[str, float]:
         key: key if key in UNPERTURBED_VALUES else key.split(".")[0] for key in {c.perturbation for c in conditions}
     }
     return {key: UNPERTURBED_VALUES[known] for key, known in keys.items() if known in UNPERTURBED_VALUES}
-
-
-def _nested(path: Sequence[str], value: Any) -> dict[str, Any]:  # noqa: ANN401 - YAML
-    for part in reversed(path):
-        value = {part: value}
-    return value
 
 
 def _shown(value: Any) -> str:  # noqa: ANN401 - YAML

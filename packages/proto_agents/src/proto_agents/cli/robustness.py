@@ -93,8 +93,8 @@ def check(trained: Sequence[Trained], perturbations: Sequence[Perturbation]) -> 
             try:
                 env = make_environment(experiment, 1, experiment.evaluation.env)
             except ConfigError as error:
-                known_by_env = condition == UNPERTURBED or experiment.env.id.startswith("Proto")
-                hint = "" if known_by_env else "; its own keyword arguments are perturbed with --perturb env.KEY=VALUE"
+                foreign = "randomization" in perturbation.arguments and not experiment.env.id.startswith("Proto")
+                hint = "; its own keyword arguments are perturbed with --perturb env.KEY=VALUE" if foreign else ""
                 raise ConfigError(f"{what}: {error}{hint}") from error
             try:
                 load_policy(experiment, env, one.checkpoint)
@@ -167,10 +167,7 @@ def print_robustness(robustness: Robustness, console: Console | None = None) -> 
         before = key
         cells = [_said(row.condition), *([row.policy, str(row.runs)] if several else [])]
         for metric, number in row.numbers.items():
-            label = label_of(metric)
-            cells.append("" if number.mean is None else label.format(number.mean))
-            cells.append(label.format_interval(number.interval))
-            cells.append("" if number.change is None else label.format_change(number.change))
+            cells += number.texts(metric)
         table.add_row(*cells)
     (console or Console()).print(table)
 

@@ -112,10 +112,7 @@ def _tiles(report: EvaluationReport) -> str:
 
 def _interval(report: EvaluationReport, name: str) -> str:
     """The 95 % interval, where there is one."""
-    if name not in report.intervals:
-        return ""
-    low, high = (label_of(name).format(bound) for bound in report.intervals[name])
-    return f"{low} to {high}"
+    return label_of(name).format_interval(report.intervals.get(name))
 
 
 def _expectations(report: EvaluationReport, expectations: Sequence[ExpectationResult]) -> str:

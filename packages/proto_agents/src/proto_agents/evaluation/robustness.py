@@ -68,6 +68,13 @@ class Estimate:
     change: float | None = None
     """by how much the mean differs from that of the unperturbed world; None there"""
 
+    def texts(self, metric: str) -> list[str]:
+        """Mean, interval and change as a table shows them; empty for what there is not."""
+        label = label_of(metric)
+        mean = "" if self.mean is None else label.format(self.mean)
+        change = "" if self.change is None else label.format_change(self.change)
+        return [mean, label.format_interval(self.interval), change]
+
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyResult:

@@ -42,10 +42,7 @@ def _rows(robustness: Robustness) -> str:
         cells = [condition.perturbation, condition.value, *([row.policy] if several else [])]
         cells.append(f"{row.runs} x {row.episodes}" if row.runs > 1 else str(row.episodes))
         for metric, number in row.numbers.items():
-            label = label_of(metric)
-            cells.append("" if number.mean is None else label.format(number.mean))
-            cells.append(label.format_interval(number.interval))
-            cells.append("" if number.change is None else label.format_change(number.change))
+            cells += number.texts(metric)
         kind = ' class="new"' if before not in ("", condition.perturbation) else ""
         before = condition.perturbation
         lines.append(f"<tr{kind}>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
