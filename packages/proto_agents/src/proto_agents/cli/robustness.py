@@ -73,10 +73,11 @@ def grouped_by_experiment(trained: Sequence[Trained]) -> dict[str, list[Trained]
         seeds = {run.experiment.runner.seed for run in runs}
         groups += [runs] if len(seeds) == len(runs) else [[run] for run in runs]
     count = Counter(runs[0].experiment.name for runs in groups)
-    return {
-        name if count[name := runs[0].experiment.name] == 1 else f"{name} ({runs[0].checkpoint})": runs
-        for runs in groups
-    }
+    named = {}
+    for runs in groups:
+        name = runs[0].experiment.name
+        named[name if count[name] == 1 else f"{name} ({runs[0].checkpoint})"] = runs
+    return named
 
 
 def check(trained: Sequence[Trained], perturbations: Sequence[Perturbation]) -> None:
@@ -122,7 +123,7 @@ def measure(
         ConfigError: nothing of the name of a metric is measured.
     """
     conditions = tuple(perturbation.condition for perturbation in perturbations)
-    total, done, chosen, policies = len(conditions) * sum(map(len, groups.values())), 0, tuple(metrics), []
+    total, done, policies = len(conditions) * sum(map(len, groups.values())), 0, []
     for name, runs in groups.items():
         measured: dict[Condition, list[Measurement]] = {condition: [] for condition in conditions}
         for run in runs:
@@ -130,21 +131,25 @@ def measure(
                 done += 1
                 progress.show(f"{done}/{total}  {run.checkpoint}  {_said(perturbation.condition)}", force=True)
                 report = evaluate(perturbation.applied(run.experiment), run.checkpoint)
-                chosen = _known(chosen, report, run)
+                _require(metrics, report, run.checkpoint)
                 measured[perturbation.condition].append(Measurement.of(report))
         policies.append(PolicyResult(name=name, checkpoints=tuple(str(r.checkpoint) for r in runs), measured=measured))
+    chosen = tuple(metrics) or (_headline(policies, next(iter(groups.values()))[0].experiment),)
     return Robustness(metrics=chosen, conditions=conditions, policies=tuple(policies))
 
 
-def _known(metrics: tuple[str, ...], report: EvaluationReport, run: Trained) -> tuple[str, ...]:
-    """The metrics, chosen where none is, if the first report knows them; those that need a failure may be missing."""
+def _headline(policies: Sequence[PolicyResult], experiment: Experiment) -> str:
+    """The number that matters most of those that all policies have."""
+    known = [set(run.values) for policy in policies for run in policy.measured[UNPERTURBED]]
+    return headline(set.intersection(*known), experiment.runner.best_metric)
+
+
+def _require(metrics: Sequence[str], report: EvaluationReport, checkpoint: Path) -> None:
+    """Refuse metrics that are not measured; those of episodes that failed may be missing where none did."""
     values = report.values()
-    if not metrics:
-        return (headline(values, run.experiment.runner.best_metric),)
     for metric in metrics:
         if metric not in values and not metric.endswith(("_failed", "_successful", "_until_failure")):
-            raise ConfigError(f"{run.checkpoint}: --metric {metric} is not measured; {nearest(metric, sorted(values))}")
-    return metrics
+            raise ConfigError(f"{checkpoint}: --metric {metric} is not measured; {nearest(metric, sorted(values))}")
 
 
 def _said(condition: Condition) -> str:
@@ -154,7 +159,10 @@ def _said(condition: Condition) -> str:
 def print_robustness(robustness: Robustness, console: Console | None = None) -> None:
     """Prints the table, condition by condition."""
     several = len(robustness.policies) > 1
-    table = Table("perturbation", *(["policy", "runs"] if several else []))
+    table = Table("perturbation")
+    if several:
+        table.add_column("policy", overflow="fold")
+        table.add_column("runs", justify="right")
     for metric in robustness.metrics:
         table.add_column(label_of(metric).title, justify="right")
         table.add_column("95 % interval")
@@ -178,12 +186,11 @@ def write_robustness(robustness: Robustness, command: str, folder: Path | None, 
     Args:
         robustness: what was found.
         command: that found it.
-        folder: made where it is missing; None: no tables.
+        folder: None: no tables.
         page: HTML file; None: no page.
     """
     files: dict[Path, str] = {}
     if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
         content = {"command": command} | robustness.to_dict()
         files[folder / "robustness.json"] = json.dumps(content, indent=1) + "\n"
         files[folder / "robustness.csv"] = robustness.to_csv()
@@ -191,5 +198,6 @@ def write_robustness(robustness: Robustness, command: str, folder: Path | None, 
         title = "Robustness: " + ", ".join(policy.name for policy in robustness.policies)
         files[page] = render_robustness(robustness, title, command, unperturbed_values(robustness.conditions))
     for path, text in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, text)
     return list(files)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from proto_agents.checkpoint import CheckpointError, find_checkpoint, load_state, write_atomically
 from proto_agents.cli.sweep_jobs import run_all
@@ -111,7 +111,7 @@ def _evaluation(run: SweepRun) -> Mapping[str, float]:
 def print_results(metric: str, results: Sequence[Result], console: Console | None = None) -> None:
     """Prints the table of a sweep."""
     label = label_of(metric)
-    table = Table("variation", "runs", label.title, "95 % interval", "each seed")
+    table = Table(Column("variation", overflow="fold"), "runs", label.title, "95 % interval", "each seed")
     for result in results:
         mean, interval, _ = result.estimate.texts(metric)
         each = ", ".join("none" if value is None else label.format(value) for value in result.values)
@@ -134,6 +134,7 @@ def planned(options: SweepArguments, flags: Sequence[str]) -> tuple[Path, list[S
 
 def carry_out(runs: Sequence[SweepRun], jobs: int, folder: Path, metric: str, command: str) -> int:
     """Does the runs, and shows and writes what came of them; returns the exit code."""
+    folder.mkdir(parents=True, exist_ok=True)
     with Progress() as progress:
         outcomes, interrupted = run_all(runs, jobs, progress)
     metric, results = summarize_runs(runs, metric)
@@ -169,7 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(script, end="")
             sys.exit(0)
         sys.exit(carry_out(runs, options.jobs, folder, options.metric, command))
-    except (CheckpointError, ConfigError) as error:
+    except (CheckpointError, ConfigError, OSError) as error:
         sys.exit(f"proto-sweep: {error}")
 
 
