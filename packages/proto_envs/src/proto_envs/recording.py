@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import mujoco
 import numpy as np
@@ -12,10 +12,11 @@ from torch import Tensor
 from motionlib.viewing import RenderError, VideoWriter
 from motionlib.viewing.pictures import add_studio, open_renderer
 from poselib.rotations import matrix_from_quat, wxyz_from_xyzw, xyzw_from_wxyz
-from proto_envs.components.control import Markers
+from proto_envs.components.control import Control, Markers
+from proto_envs.context import ObjectState
 from proto_envs.robots import Robot
 from proto_envs.scenes import Box, Cylinder, Mesh, SceneBatch, SceneObject, Shape, Sphere
-from proto_envs.simulators.base import SimulationSettings
+from proto_envs.simulators.base import SimulationSettings, Simulator
 from proto_envs.simulators.mjcf import GROUND, JointLayout, add_height_field, physics_spec
 from proto_envs.simulators.objects import add_meshes, mesh_name
 from proto_envs.terrain import FLAT, Terrain
@@ -61,6 +62,40 @@ class SceneRenderer:
         """(3,) m, by camera"""
         self._drawn: Tensor | None = None
         """(2,) m, middle of the part of the terrain that is drawn now"""
+
+    def frames(
+        self,
+        which: Sequence[int],
+        simulator: Simulator,
+        controls: Iterable[Control],
+        thrown: Sequence[tuple[SceneBatch, ObjectState]] = (),
+    ) -> tuple[np.ndarray, ...]:
+        """One picture of each of some environments, with all that is beside the robot.
+
+        Args:
+            which: environments.
+            simulator: where they are.
+            controls: whose markers are drawn, and the first ghost among theirs.
+            thrown: objects beside those of the simulator's scenes.
+
+        Returns:
+            (height, width, 3) uint8 each.
+        """
+        parts = list(controls)
+        ghost = next((ghost for control in parts if (ghost := control.ghost()) is not None), None)
+        markers = [marker for control in parts for marker in control.markers()]
+        beside = [] if simulator.scenes is None else [(simulator.scenes, simulator.objects())]
+        beside += thrown
+        return tuple(
+            self.frame(
+                simulator.render_state(i),
+                None if ghost is None else (ghost.root_positions[i], ghost.local_rotations[i]),
+                [marker.of(i) for marker in markers],
+                [thing for scenes, state in beside for thing in scenes.standing(i, state)],
+                camera=i,
+            )
+            for i in which
+        )
 
     def frame(
         self,

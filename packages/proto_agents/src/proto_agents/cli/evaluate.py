@@ -16,8 +16,8 @@ from proto_agents.algorithms.skill_reward import SkillReward
 from proto_agents.checkpoint import CheckpointError, discriminator_tensors
 from proto_agents.cli.environments import find_run, learner_device, make_evaluation_environment, of_whole_clips
 from proto_agents.cli.evaluation_files import DRAWN, command_line, write_folder, write_page
+from proto_agents.cli.learners import load_policy
 from proto_agents.cli.perturbations import read_perturbations, without_own_perturbations
-from proto_agents.cli.policy import load_policy
 from proto_agents.cli.robustness import (
     check,
     find_trained,

@@ -12,8 +12,8 @@ from rich.table import Table
 
 from proto_agents.checkpoint import CheckpointError, write_atomically
 from proto_agents.cli.environments import find_run, make_environment
+from proto_agents.cli.learners import load_policy
 from proto_agents.cli.perturbations import Perturbation, unperturbed_values
-from proto_agents.cli.policy import load_policy
 from proto_agents.config import Experiment, decisive_settings
 from proto_agents.evaluation import EvaluationReport
 from proto_agents.evaluation.labels import label_of
