@@ -17,7 +17,7 @@ from proto_agents.evaluation import EvaluationConfig
 from proto_agents.models.actor_critic import ActorCriticConfig
 from proto_agents.models.masked_mimic import MaskedMimicConfig
 from proto_agents.models.task_tokens import TaskTokenConfig
-from proto_agents.parsing import ConfigError, load_yaml, merge, nearest, parse_dataclass, plain
+from proto_agents.parsing import ConfigError, load_yaml, merge, nearest, nested, parse_dataclass, plain
 from proto_agents.runner import RunnerConfig
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "Experiment",
     "Free",
     "config_root",
+    "decisive_settings",
     "default_run_folder",
     "evaluated_with",
     "find_overlay",
@@ -213,11 +214,18 @@ def split_free_flags(arguments: Sequence[str], prefixes: Sequence[str]) -> tuple
             if not queue:
                 raise ConfigError(f"{argument} needs a value")
             value = queue.pop(0)
-        nested: Any = load_yaml(value, argument)
-        for part in reversed(key.replace("-", "_").split(".")):
-            nested = {part: nested}
-        taken = merge(taken, nested)
+        taken = merge(taken, nested(key.replace("-", "_").split("."), load_yaml(value, argument)))
     return rest, taken
+
+
+def decisive_settings(experiment: Experiment) -> dict[str, Any]:
+    """The experiment as plain values, without those that its result does not depend on: where and how it is kept."""
+    settings = plain(experiment)
+    settings["runner"] = {key: value for key, value in settings["runner"].items() if key not in _BOOKKEEPING}
+    return settings
+
+
+_BOOKKEEPING = ("run_dir", "threads", "logger", "report", "device", "checkpoint_every", "keep_every")
 
 
 def default_run_folder(name: str) -> Path:
