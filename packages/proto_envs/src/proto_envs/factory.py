@@ -92,26 +92,20 @@ def make_vector_env(
     Raises:
         TypeError, ValueError, ImportError: for an unknown name or value, a file that makes none, or a missing engine.
     """
-    _check(num_envs, unknown, device, observation=observation, output=output, render_mode=render_mode)
+    border: dict[str, Any] = {"observation": observation, "output": output, "render_mode": render_mode}
+    _check(num_envs, unknown, device, **border)
     robot, ground, perturbed = _robot(robot), make_terrain(terrain), make_randomization(randomization)
     under = FLAT if force_flat else ground if perturbed.terrain is None else make_terrain(perturbed.terrain)
     configured = task_class(task_name).configured(task or {})
-    senses = _foundation(foundation, observation)
+    shown = dict(foundation=_foundation(foundation, observation), detailed_metrics=detailed_metrics, **border)
+    mode, uneven = _autoreset(autoreset_mode), not ground.is_flat
     beside = _scenes(scenes, task_name, configured, num_envs)
     made = dict(terrain=under, scenes=beside, threads=threads, max_contacts=max_contacts, device=str(device))
     chosen = dict(control_hz=control_hz, substeps=substeps, contact_forces=detailed_metrics, **made)
     engine = make_simulator(backend, robot, num_envs, _settings(configured, robot, perturbed, num_envs, chosen))
-    return ProtoVectorEnv(
-        *(robot, configured, engine, load_motions(_clips(motions, configured, robot, beside), robot, engine.device)),
-        observation=observation,
-        output=output,
-        autoreset_mode=_autoreset(autoreset_mode),
-        render_mode=render_mode,
-        uneven=not ground.is_flat,
-        randomization=perturbed,
-        foundation=senses,
-        detailed_metrics=detailed_metrics,
-    )
+    clips = load_motions(_clips(motions, configured, robot, beside), robot, engine.device)
+    parts = (robot, configured, engine, clips)
+    return ProtoVectorEnv(*parts, autoreset_mode=mode, uneven=uneven, randomization=perturbed, **shown)
 
 
 def _settings(
