@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from proto_agents.cli.environments import find_run, make_environment
-from proto_agents.cli.policy import load_policy
+from proto_agents.cli.learners import load_policy
 from proto_agents.evaluation import evaluate
 from proto_agents.parsing import merge
 from proto_envs.simulators import ENGINES, installed

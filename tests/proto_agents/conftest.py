@@ -1,4 +1,4 @@
-"""A tiny deterministic environment in torch: a point on a line that should go to zero."""
+"""Tiny deterministic environments in torch: a point on a line that should go to zero; one that is told where to go."""
 
 from typing import Any
 
@@ -118,6 +118,80 @@ class PointEnv(VectorEnv):
         self.generator.set_state(state["generator"])
 
 
+SLOTS = 3
+
+
+class MaskedPointEnv(VectorEnv):
+    """position += 0.2 action. The expert sees where the point should be; the student only in slots that are shown.
+
+    Each of the slots holds the goal and a number that says which slot it is. Hidden slots hold garbage, so that who
+    looks at them is led astray.
+    """
+
+    def __init__(self, num_envs: int = 64, shown: float = 0.5, length: int = 10, task: bool = False) -> None:
+        self.num_envs, self.shown, self.length, self.task = num_envs, shown, length, task
+        self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}
+        sizes = {"policy": 2, "self": 1, "sparse_poses": 2 * SLOTS, "sparse_poses_mask": SLOTS, "expert": 2}
+        if task:
+            sizes = {**sizes, "goal": 1}
+            del sizes["expert"]
+        boxes = {name: gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float32) for name, size in sizes.items()}
+        self.single_observation_space = gymnasium.spaces.Dict(boxes)
+        self.single_action_space = gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.generator = torch.Generator().manual_seed(0)
+        self.position, self.goal = torch.zeros(num_envs), torch.zeros(num_envs)
+        self.steps = torch.zeros(num_envs, dtype=torch.long)
+        self.mask = torch.zeros(num_envs, SLOTS)
+
+    def _draw(self, *shape: int) -> torch.Tensor:
+        return 2.0 * torch.rand(*shape, generator=self.generator) - 1.0
+
+    def _observe(self) -> dict[str, torch.Tensor]:
+        own, goal, slots = self.position.unsqueeze(-1), self.goal.unsqueeze(-1), torch.arange(SLOTS).float()
+        values = torch.where(self.mask > 0, goal.expand(-1, SLOTS), 50.0 * self._draw(self.num_envs, SLOTS))
+        sparse = torch.stack([values, slots.expand(self.num_envs, -1)], dim=-1).flatten(1)
+        seen = {
+            "policy": torch.cat([own, goal], dim=-1),
+            "self": own,
+            "sparse_poses": sparse,
+            "sparse_poses_mask": self.mask,
+        }
+        return seen | ({"goal": goal} if self.task else {"expert": torch.cat([own, goal], dim=-1)})
+
+    def _restart(self, ended: torch.Tensor) -> None:
+        n = self.num_envs
+        self.position = torch.where(ended, self._draw(n), self.position)
+        self.goal = torch.where(ended, self._draw(n), self.goal)
+        mask = (torch.rand(n, SLOTS, generator=self.generator) < self.shown).float()
+        self.mask = torch.where(ended.unsqueeze(-1), mask, self.mask)
+        self.steps = torch.where(ended, torch.randint(0, self.length // 2, (n,), generator=self.generator), self.steps)
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None):
+        if seed is not None:
+            self.generator.manual_seed(seed)
+        mask = (options or {}).get("reset_mask")
+        self._restart(torch.ones(self.num_envs, dtype=torch.bool) if mask is None else torch.as_tensor(mask))
+        return self._observe(), {}
+
+    def step(self, actions: Any):
+        self.position = self.position + 0.2 * torch.as_tensor(actions)[:, 0].clamp(-1, 1)
+        self.steps = self.steps + 1
+        error = (self.position - self.goal).abs()
+        truncated = self.steps >= self.length
+        final = self._observe()
+        self._restart(truncated)
+        info = {"metrics": {"error": error}, "final_obs": final, "_final_obs": truncated}
+        return self._observe(), 1.0 - error, torch.zeros_like(truncated), truncated, info
+
+
+def masked_point_teacher(observations: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Goes to the goal as fast as it may."""
+    position, goal = observations["expert"].unbind(-1)
+    return (5.0 * (goal - position)).clamp(-1.0, 1.0).unsqueeze(-1)
+
+
 gymnasium.register("PointTest-v0", vector_entry_point=PointEnv)
 
 
@@ -125,6 +199,12 @@ gymnasium.register("PointTest-v0", vector_entry_point=PointEnv)
 def point_env():
     """The class, for tests that want several or other arguments."""
     return PointEnv
+
+
+@pytest.fixture
+def masked_point():
+    """The class, and who knows where its points should go."""
+    return MaskedPointEnv, masked_point_teacher
 
 
 @pytest.fixture(autouse=True)

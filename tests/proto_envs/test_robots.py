@@ -159,8 +159,10 @@ def test_stacked_hinges_become_one_ball_joint_with_three_actuators(robot):
     assert (model.jnt_type == mujoco.mjtJoint.mjJNT_BALL).sum() == kinds.count("ball")
     assert (model.jnt_type == mujoco.mjtJoint.mjJNT_HINGE).sum() == kinds.count("hinge")
     assert model.nv == 6 + skeleton.num_dofs
-    assert tuple(model.actuator(i).name for i in range(model.nu)) == skeleton.dof_names
-    for i in range(model.nu):
+    dofs = skeleton.num_dofs
+    assert model.nu == 2 * dofs
+    assert tuple(model.actuator(i).name for i in range(dofs)) == skeleton.dof_names
+    for i in range(dofs):
         body = model.jnt_bodyid[model.actuator_trnid[i, 0]]
         assert model.body(body).name == skeleton.body_names[skeleton.dof_bodies[i]]
 
@@ -169,10 +171,13 @@ def test_drives_are_where_mujoco_wants_them(robot):
     model, layout = compiled(robot), JointLayout.of(robot, compiled(robot))
     for i, drive in enumerate(robot.dof_drives):
         assert model.actuator_gainprm[i, 0] == drive.stiffness == -model.actuator_biasprm[i, 1]
-        assert not model.actuator_biasprm[i, 2], "damping is the joint's, where it is implicit"
+        returned = len(robot.dof_drives) + i
+        assert -model.actuator_biasprm[i, 2] == model.actuator_biasprm[returned, 2] == drive.damping
+        assert model.actuator_trnid[i, 0] == model.actuator_trnid[returned, 0]
         assert model.dof_damping[layout.dof_qvel[i]] == drive.damping
         np.testing.assert_array_equal(model.actuator_forcerange[i], [-drive.effort, drive.effort])
-        assert not model.actuator_forcelimited[i] and not model.actuator_ctrllimited[i]
+        assert model.actuator_forcelimited[i] and not model.actuator_ctrllimited[i]
+        assert not model.actuator_forcelimited[returned]
     assert not model.dof_damping[:6].any()
 
 
@@ -191,14 +196,14 @@ def test_the_length_of_a_balls_actuators_is_its_rotation_vector(robot):
     data.qpos[layout.hinge_qpos] = dofs.numpy()[layout.hinge_dofs]
     data.qpos[layout.ball_qpos] = np.roll(local[layout.ball_bodies], 1, axis=-1)
     mujoco.mj_forward(model, data)
-    np.testing.assert_allclose(data.actuator_length, dofs, atol=1e-5)
+    np.testing.assert_allclose(data.actuator_length.reshape(2, -1), [dofs, dofs], atol=1e-5)
 
 
 def test_the_time_step_and_the_safeguards_are_set(amp):
     model = compiled(amp, control_hz=50.0, substeps=5, gravity=-1.6)
     assert model.opt.timestep == pytest.approx(1 / 250)
     assert model.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_AUTORESET
-    assert model.opt.integrator == mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+    assert model.opt.integrator == mujoco.mjtIntegrator.mjINT_EULER
     np.testing.assert_array_equal(model.opt.gravity, [0, 0, -1.6])
 
 

@@ -80,28 +80,14 @@ def test_body_states_are_those_that_mujoco_computes(robot, make_simulator, resti
             np.testing.assert_allclose(state.body_velocities[i, b], velocity[3:], atol=2e-5)
 
 
-def test_drives_give_their_effort_and_no_more(robot, make_simulator, resting):
+def test_drive_forces_stay_within_their_effort_and_reach_it(robot, make_simulator, resting):
     simulator = make_simulator(robot, 1, gravity=0.0, substeps=1)
     simulator.set_state(everywhere(simulator), resting(robot, 1))
     simulator.step(torch.ones(1, robot.skeleton.num_dofs))
-    springs = simulator.batch.bind("actuator_force")[0]  # from rest: dampers come to it with the first motion
-    effort = np.array([drive.effort for drive in robot.dof_drives])
-    assert (np.abs(springs) <= effort * (1 + 1e-5)).all()
-    assert (np.abs(springs) > 0.99 * effort).any()
-    assert (simulator.robot().dof_forces[0].abs().numpy() <= effort * (1 + 1e-5)).all()
-
-
-def test_a_drive_may_turn_its_joint_faster_than_effort_over_damping(amp, make_simulator, resting):
-    simulator = make_simulator(amp, 1, gravity=0.0)
-    simulator.set_state(everywhere(simulator), resting(amp, 1))
-    knee = amp.skeleton.dof_names.index("right_knee")
-    drive, targets = amp.dof_drives[knee], torch.zeros(1, amp.skeleton.num_dofs)
-    fastest = 0.0
-    for _ in range(8):
-        targets[0, knee] = 2.5
-        simulator.step(targets)
-        fastest = max(fastest, float(simulator.robot().dof_velocities[0, knee]))
-    assert fastest > 1.5 * drive.effort / drive.damping
+    effort = torch.tensor([drive.effort for drive in robot.dof_drives])
+    forces = simulator.robot().dof_forces[0].abs()
+    assert (forces <= effort * (1 + 1e-6)).all()
+    assert (forces > 0.99 * effort).any()
 
 
 def test_results_do_not_depend_on_the_number_of_threads(amp, make_simulator, resting, drawn):

@@ -38,10 +38,16 @@ def test_what_a_gpu_would_do_is_what_the_cpu_does(
         assert_equal(a, b)
 
 
+_SENSES = {"observation": "groups", "foundation": {"conditioning": True}}
+
+
 @pytest.mark.usefixtures("as_on_a_gpu")
-@pytest.mark.parametrize("task", ["Mimic", "Steering"])
-def test_a_step_waits_once(task: str, count_waits: Any):
-    env = gymnasium.make_vec(f"Proto{task}-AMP-v0", num_envs=4, motions="walk", threads=1)
+@pytest.mark.parametrize(
+    ("task", "keywords"),
+    [("Mimic", {}), ("Steering", {}), *((name, _SENSES) for name in ("Steering", "Strike", "LongJump"))],
+)
+def test_a_step_waits_once(task: str, keywords: dict[str, Any], count_waits: Any):
+    env = gymnasium.make_vec(f"Proto{task}-AMP-v0", num_envs=4, motions="walk", threads=1, **keywords)
     env.reset(seed=0)
     with count_waits(arrays=False) as found:  # this engine's are arrays
         env.step(torch.zeros(env.action_space.shape))

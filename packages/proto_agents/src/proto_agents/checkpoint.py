@@ -18,7 +18,7 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
-from torch import Tensor, nn
+from torch import Tensor
 
 __all__ = [
     "FORMAT",
@@ -44,8 +44,8 @@ MODEL_FILE, TRAINER_FILE, STATE_FILE = "model.safetensors", "trainer.safetensors
 DISCRIMINATOR_FILE = "discriminator.safetensors"
 """In exported policies with skills, whose encoder is needed after training; runs have it in the trainer's file."""
 
-POLICY_PREFIXES = ("actor.", "log_std", "normalizers.policy.", "mirrors.policy.", "mirrors.action.")
-"""Names of the tensors of an `ActorCritic` that acting needs."""
+TRAINING_PREFIXES = ("critic.", "normalizers.critic.", "mirrors.critic.", "value_normalizer.", "expert.")
+"""Names of a model's tensors that acting does not need: value functions, and MaskedMimic's posterior."""
 
 
 class CheckpointError(RuntimeError):
@@ -158,10 +158,10 @@ def load_state(checkpoint: Path) -> dict[str, Any]:
 
 def policy_tensors(model: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The part of a model's state dict that acting needs: no value function."""
-    return {name: value for name, value in model.items() if name.startswith(POLICY_PREFIXES)}
+    return {name: value for name, value in model.items() if not name.startswith(TRAINING_PREFIXES)}
 
 
-def load_model(model: nn.Module, checkpoint: Path, *, policy_only: bool = False) -> None:
+def load_model(model: Any, checkpoint: Path, *, policy_only: bool = False) -> None:  # noqa: ANN401 - protocols too
     """Puts a checkpoint's weights into a model that was made for the environment at hand.
 
     Args:

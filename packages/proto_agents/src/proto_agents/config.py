@@ -10,11 +10,14 @@ from typing import Annotated, Any
 import tyro
 
 from proto_agents.algorithms.discriminator_reward import DiscriminatorConfig
+from proto_agents.algorithms.distillation import DistillationConfig
 from proto_agents.algorithms.ppo import PPOConfig
 from proto_agents.algorithms.skill_reward import SkillConfig
 from proto_agents.evaluation import EvaluationConfig
 from proto_agents.models.actor_critic import ActorCriticConfig
-from proto_agents.parsing import ConfigError, load_yaml, merge, nearest, parse_dataclass, plain
+from proto_agents.models.masked_mimic import MaskedMimicConfig
+from proto_agents.models.task_tokens import TaskTokenConfig
+from proto_agents.parsing import ConfigError, load_yaml, merge, nearest, nested, parse_dataclass, plain
 from proto_agents.runner import RunnerConfig
 
 __all__ = [
@@ -23,6 +26,7 @@ __all__ = [
     "Experiment",
     "Free",
     "config_root",
+    "decisive_settings",
     "default_run_folder",
     "evaluated_with",
     "find_overlay",
@@ -80,8 +84,14 @@ class Experiment:
     """the environment"""
     model: ActorCriticConfig = field(default_factory=ActorCriticConfig)
     """the networks"""
+    masked_mimic: MaskedMimicConfig = field(default_factory=MaskedMimicConfig)
+    """the networks of `model.kind: masked_mimic`, and of the policy that `task_tokens` adapts"""
+    task_tokens: TaskTokenConfig = field(default_factory=TaskTokenConfig)
+    """what `model.kind: task_tokens` adapts, and how"""
     algorithm: PPOConfig = field(default_factory=PPOConfig)
-    """the learner; `kind` says which"""
+    """the learner of all policies but masked_mimic"""
+    distillation: DistillationConfig = field(default_factory=DistillationConfig)
+    """the learner of `model.kind: masked_mimic`"""
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     """a learned reward beside that of the environment; `kind` says which"""
     skills: SkillConfig = field(default_factory=SkillConfig)
@@ -99,6 +109,10 @@ class Experiment:
         Raises:
             ConfigError: naming the keys.
         """
+        if self.model.kind in ("masked_mimic", "task_tokens") and self.model.symmetric:
+            raise ConfigError(f"model.kind {self.model.kind} needs model.symmetric: false")
+        if self.model.kind == "masked_mimic" and self.discriminator.kind != "none":
+            raise ConfigError("model.kind masked_mimic imitates a teacher: it needs discriminator.kind: none")
         teaches, plays = self.discriminator.kind == "ase", bool(self.skills.controller)
         if teaches and plays:
             raise ConfigError(
@@ -200,11 +214,18 @@ def split_free_flags(arguments: Sequence[str], prefixes: Sequence[str]) -> tuple
             if not queue:
                 raise ConfigError(f"{argument} needs a value")
             value = queue.pop(0)
-        nested: Any = load_yaml(value, argument)
-        for part in reversed(key.replace("-", "_").split(".")):
-            nested = {part: nested}
-        taken = merge(taken, nested)
+        taken = merge(taken, nested(key.replace("-", "_").split("."), load_yaml(value, argument)))
     return rest, taken
+
+
+def decisive_settings(experiment: Experiment) -> dict[str, Any]:
+    """The experiment as plain values, without those that its result does not depend on: where and how it is kept."""
+    settings = plain(experiment)
+    settings["runner"] = {key: value for key, value in settings["runner"].items() if key not in _BOOKKEEPING}
+    return settings
+
+
+_BOOKKEEPING = ("run_dir", "threads", "logger", "report", "device", "checkpoint_every", "keep_every")
 
 
 def default_run_folder(name: str) -> Path:

@@ -51,6 +51,12 @@ def export_policy(experiment: Experiment, checkpoint: Path, folder: Path) -> Non
         safetensors.torch.save_file(tensors, fresh / name)
         (fresh / name).chmod(0o644)
     (fresh / STATE_FILE).write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
-    kept = replace(experiment, runner=replace(experiment.runner, run_dir="", initial_policy=""))
+    kept = replace(
+        experiment,
+        runner=replace(experiment.runner, run_dir="", initial_policy=""),
+        # Runs that this one learned from; what acting needs of them is in the weights.
+        distillation=replace(experiment.distillation, teacher=""),
+        task_tokens=replace(experiment.task_tokens, foundation=""),
+    )
     (fresh / "config.yaml").write_text(yaml.safe_dump(plain(kept), sort_keys=False), encoding="utf-8")
     fresh.rename(folder)

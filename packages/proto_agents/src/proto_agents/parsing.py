@@ -5,12 +5,12 @@ import difflib
 import re
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 import yaml
 
-__all__ = ["ConfigError", "T", "load_yaml", "merge", "nearest", "parse_dataclass", "plain"]
+__all__ = ["ConfigError", "T", "load_yaml", "merge", "nearest", "nested", "parse_dataclass", "plain"]
 
 T = TypeVar("T")
 
@@ -107,6 +107,13 @@ def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]
         old = result.get(key)
         result[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
     return result
+
+
+def nested(path: Sequence[str], value: Any) -> dict[str, Any]:  # noqa: ANN401 - any configuration value
+    """The mapping in which a value stands at a path of keys, of which there is at least one."""
+    for part in reversed(path):
+        value = {part: value}
+    return value
 
 
 def load_yaml(text: str, where: str) -> Any:  # noqa: ANN401 - YAML

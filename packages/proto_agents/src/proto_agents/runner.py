@@ -16,12 +16,11 @@ from torch import Tensor
 
 from proto_agents import checkpoint as checkpoints
 from proto_agents.algorithms.discriminator_reward import DiscriminatorReward
-from proto_agents.algorithms.ppo import PPO
+from proto_agents.algorithms.learner import Buffer, Learner
 from proto_agents.environment import TensorEnvironment, Transition
 from proto_agents.evaluation import EvaluationConfig, EvaluationReport, evaluate
 from proto_agents.logging import LoggerName, Writer, make_writers
 from proto_agents.progress import Progress, count, duration
-from proto_agents.rollout import RolloutBuffer
 from proto_agents.spaces import Observations
 
 __all__ = ["EpisodeStatistics", "Interruption", "RunResult", "Runner", "RunnerConfig"]
@@ -106,7 +105,7 @@ class Runner:
     def __init__(
         self,
         env: VectorEnv,
-        learner: PPO,
+        learner: Learner,
         config: RunnerConfig | None = None,
         *,
         discriminator: DiscriminatorReward | None = None,
@@ -119,7 +118,7 @@ class Runner:
 
         Args:
             env: any gymnasium vector environment.
-            learner: made for the environment's single spaces.
+            learner: made for the environment's single spaces, such as `PPO`.
             config: length and bookkeeping.
             discriminator: rewards what passes for an expert's, and learns to tell.
             evaluation_env: a second environment; without it nothing is evaluated and best/ is not written.
@@ -159,6 +158,7 @@ class Runner:
         checkpoints.write_atomically(self.folder / "config.yaml", yaml.safe_dump(self.experiment, sort_keys=False))
         writers = make_writers(self.folder, config.logger, self.experiment, keep_until=self.samples)
         buffer = self.learner.make_buffer(self.env.num_envs)
+        self._say_beginning()
         started, start_samples = time.monotonic(), self.samples
         with Interruption() as interruption, self.progress:
             while self.samples < config.max_samples and not interruption.requested:
@@ -185,7 +185,7 @@ class Runner:
             samples=self.samples, interrupted=interruption.requested, folder=self.folder, report=self.report
         )
 
-    def iterate(self, buffer: RolloutBuffer) -> dict[str, float]:
+    def iterate(self, buffer: Buffer) -> dict[str, float]:
         """One iteration: fill the buffer, improve the model. Returns what to log."""
         clock = time.monotonic()
         if self.observations is None:
@@ -224,7 +224,7 @@ class Runner:
             self.progress.say("the environment's state is not in the checkpoint: its episodes start anew")
             self.observations = self.env.reset(seed=self.config.seed + self.iteration)
 
-    def _collect(self, buffer: RolloutBuffer) -> dict[str, float]:
+    def _collect(self, buffer: Buffer) -> dict[str, float]:
         """Fills the buffer; returns the means of the environment's metrics and of the episodes that ended."""
         assert self.observations is not None
         sums: dict[str, Tensor] = {}
@@ -324,6 +324,11 @@ class Runner:
                 parts.append(f"evaluation return {known.mean_return:.2f}")
         is_last = self.samples >= self.config.max_samples
         self.progress.show("  ".join(parts), force=is_last or any(name.startswith("evaluation/") for name in values))
+
+    def _say_beginning(self) -> None:
+        acting = checkpoints.policy_tensors(dict(self.learner.model.named_parameters())).values()
+        trained, total = sum(p.numel() for p in acting if p.requires_grad), sum(p.numel() for p in acting)
+        self.progress.say(f"policy of {total:,} weights, {trained:,} of them trained")
 
     def _say_end(self, interruption: "Interruption", writers: tuple[Writer, ...]) -> None:
         for writer in writers:

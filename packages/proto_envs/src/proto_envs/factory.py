@@ -23,6 +23,7 @@ from proto_envs.robots import Robot, get_robot
 from proto_envs.scenes import SceneBatch, SceneSet, ScenesLike, make_scenes
 from proto_envs.simulators import SimulationSettings, make_simulator
 from proto_envs.tasks.base import Task
+from proto_envs.tasks.foundation import Foundation
 from proto_envs.terrain import FLAT, TerrainLike, make_terrain
 from proto_envs.vector_env import ProtoVectorEnv
 
@@ -58,6 +59,7 @@ def make_vector_env(
     force_flat: bool = False,
     scenes: ScenesLike | None = None,
     randomization: RandomizationLike = None,
+    foundation: Mapping[str, Any] | None = None,
     detailed_metrics: bool = False,
     **unknown: Any,  # noqa: ANN401
 ) -> ProtoVectorEnv:
@@ -83,30 +85,27 @@ def make_vector_env(
         force_flat: put flat ground under an environment made for `terrain`; what the policy sees keeps its size.
         scenes: what stands beside the robots, one of `proto_envs.scenes.ScenesLike`; None: the task's own.
         randomization: perturbations: a preset's name, a YAML file, fields of `Randomization`, or one; None: none.
+        foundation: show what a MaskedMimic policy sees as well, see `proto_envs.tasks.foundation.Foundation`.
         detailed_metrics: also measure what only an evaluation asks for, see `proto_envs.components.motion_metrics`.
         **unknown: refused, with the nearest valid name.
 
     Raises:
         TypeError, ValueError, ImportError: for an unknown name or value, a file that makes none, or a missing engine.
     """
-    _check(num_envs, unknown, device, observation=observation, output=output, render_mode=render_mode)
+    border: dict[str, Any] = {"observation": observation, "output": output, "render_mode": render_mode}
+    _check(num_envs, unknown, device, **border)
     robot, ground, perturbed = _robot(robot), make_terrain(terrain), make_randomization(randomization)
     under = FLAT if force_flat else ground if perturbed.terrain is None else make_terrain(perturbed.terrain)
     configured = task_class(task_name).configured(task or {})
+    shown = dict(foundation=_foundation(foundation, observation), detailed_metrics=detailed_metrics, **border)
+    mode, uneven = _autoreset(autoreset_mode), not ground.is_flat
     beside = _scenes(scenes, task_name, configured, num_envs)
     made = dict(terrain=under, scenes=beside, threads=threads, max_contacts=max_contacts, device=str(device))
     chosen = dict(control_hz=control_hz, substeps=substeps, contact_forces=detailed_metrics, **made)
     engine = make_simulator(backend, robot, num_envs, _settings(configured, robot, perturbed, num_envs, chosen))
-    return ProtoVectorEnv(
-        *(robot, configured, engine, load_motions(_clips(motions, configured, robot, beside), robot, engine.device)),
-        observation=observation,
-        output=output,
-        autoreset_mode=_autoreset(autoreset_mode),
-        render_mode=render_mode,
-        uneven=not ground.is_flat,
-        randomization=perturbed,
-        detailed_metrics=detailed_metrics,
-    )
+    clips = load_motions(_clips(motions, configured, robot, beside), robot, engine.device)
+    parts = (robot, configured, engine, clips)
+    return ProtoVectorEnv(*parts, autoreset_mode=mode, uneven=uneven, randomization=perturbed, **shown)
 
 
 def _settings(
@@ -142,6 +141,14 @@ def _robot(robot: str | Path | Robot | None) -> Robot:
     if robot is None:
         raise TypeError("robot is missing: pass robot=<name, MJCF or YAML file, or Robot>")
     return robot if isinstance(robot, Robot) else get_robot(robot)
+
+
+def _foundation(given: Mapping[str, Any] | None, observation: str) -> Foundation | None:
+    if given is None:
+        return None
+    if observation != "groups":
+        raise ValueError(f"foundation: what its policy sees are groups beside the task's; observation={observation!r}")
+    return Foundation.of(given)
 
 
 def _scenes(given: ScenesLike | None, task_name: str, task: Task, num_envs: int) -> SceneBatch | None:

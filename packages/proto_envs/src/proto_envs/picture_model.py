@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import mujoco
@@ -12,16 +12,17 @@ from torch import Tensor
 
 from motionlib.viewing.pictures import add_studio
 from poselib.rotations import matrix_from_quat, wxyz_from_xyzw, xyzw_from_wxyz
-from proto_envs.components.control import Markers
+from proto_envs.components.control import Control, Markers
+from proto_envs.context import ObjectState
 from proto_envs.robots import Robot
 from proto_envs.scenes import Box, Cylinder, Mesh, SceneBatch, SceneObject, Shape, Sphere
-from proto_envs.simulators.base import SimulationSettings
+from proto_envs.simulators.base import SimulationSettings, Simulator
 from proto_envs.simulators.mjcf import GROUND, JointLayout, add_height_field, physics_spec
 from proto_envs.simulators.objects import add_meshes, mesh_name
 from proto_envs.terrain import Terrain
 from proto_envs.terrain.window import TerrainWindow
 
-__all__ = ["BODY_COLOR", "GHOST_COLOR", "PictureModel", "Sight"]
+__all__ = ["BODY_COLOR", "GHOST_COLOR", "PictureModel", "Sight", "sights"]
 
 BODY_COLOR = (0.85, 0.60, 0.35, 1.0)
 GHOST_COLOR = (0.35, 0.65, 0.95, 0.35)
@@ -40,6 +41,36 @@ class Sight:
     """goals, (K, 3) in each field"""
     objects: Sequence[tuple[SceneObject, Tensor, Tensor]] = ()
     """what stands beside the robot, with position (3,) and rotation (4,): `SceneBatch.standing`"""
+
+
+def sights(
+    which: Sequence[int],
+    simulator: Simulator,
+    controls: Iterable[Control],
+    thrown: Sequence[tuple[SceneBatch, ObjectState]] = (),
+) -> tuple[Sight, ...]:
+    """What there is to see of some environments, with all that is beside the robots.
+
+    Args:
+        which: environments.
+        simulator: where they are.
+        controls: whose markers are drawn, and the first ghost among theirs.
+        thrown: objects beside those of the simulator's scenes.
+    """
+    parts = list(controls)
+    ghost = next((ghost for control in parts if (ghost := control.ghost()) is not None), None)
+    markers = [marker for control in parts for marker in control.markers()]
+    beside = [] if simulator.scenes is None else [(simulator.scenes, simulator.objects())]
+    beside += thrown
+    return tuple(
+        Sight(
+            simulator.render_state(i),
+            None if ghost is None else (ghost.root_positions[i], ghost.local_rotations[i]),
+            [marker.of(i) for marker in markers],
+            [thing for scenes, state in beside for thing in scenes.standing(i, state)],
+        )
+        for i in which
+    )
 
 
 class PictureModel:

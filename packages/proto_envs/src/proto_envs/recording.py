@@ -12,12 +12,12 @@ from torch import Tensor
 from motionlib.viewing import RenderError, VideoWriter
 from motionlib.viewing.pictures import open_renderer
 from proto_envs.components.control import Markers
-from proto_envs.picture_model import PictureModel, Sight
+from proto_envs.picture_model import PictureModel
 from proto_envs.robots import Robot
 from proto_envs.scenes import SceneBatch, SceneObject
 from proto_envs.terrain import FLAT, Terrain
 
-__all__ = ["RenderError", "SceneRenderer", "Sight", "VideoWriter"]
+__all__ = ["RenderError", "SceneRenderer", "VideoWriter"]
 
 _ELSEWHERE = 3.0
 """m, farther than a robot gets between two pictures: another robot, or a new episode"""

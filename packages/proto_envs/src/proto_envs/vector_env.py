@@ -10,23 +10,26 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from gymnasium.error import ClosedEnvironmentError, ResetNeeded
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
 from motionlib import MotionLib
+from proto_envs.attributes import SharedAttributes
 from proto_envs.border import Border, Chosen, looking_is_free
 from proto_envs.components.motion_metrics import with_detailed_metrics
 from proto_envs.components.terms import Kernel, any_failure, measure, observe, token_indices, total_reward
 from proto_envs.context import Context, RobotState
+from proto_envs.picture_model import Sight, sights
 from proto_envs.randomization.config import Randomization
 from proto_envs.randomization.randomizer import Randomizer
-from proto_envs.recording import SceneRenderer, Sight
+from proto_envs.recording import SceneRenderer
 from proto_envs.robots import Robot
 from proto_envs.saving import LiveTensors, Part, collect, restore
 from proto_envs.simulators import Simulator
 from proto_envs.symmetry import mirror_image
 from proto_envs.tasks.base import Setup, Task
+from proto_envs.tasks.foundation import Foundation, with_foundation_senses
 from proto_envs.terrain.ground import Ground
 
 __all__ = ["ProtoVectorEnv"]
@@ -35,7 +38,7 @@ Observation = Any
 """(N, F) tensor or array, or a dict of them by group"""
 
 
-class ProtoVectorEnv(VectorEnv):
+class ProtoVectorEnv(SharedAttributes):
     """N robots that do one task, stepped together.
 
     A step is: actions to joint targets, physics, time of the controls, rewards and ends from the new state, the
@@ -56,6 +59,7 @@ class ProtoVectorEnv(VectorEnv):
         render_mode: str | None = None,
         uneven: bool = False,
         randomization: Randomization | None = None,
+        foundation: Foundation | None = None,
         detailed_metrics: bool = False,
     ) -> None:
         """Put the parts together; `proto_envs.factory.make_vector_env` makes them from names."""
@@ -76,6 +80,8 @@ class ProtoVectorEnv(VectorEnv):
         self.ground = Ground(simulator.terrain, robot, self.num_envs, self.device)
         setup = Setup(robot, self.num_envs, simulator.dt, self.device, motions, self.ground, uneven, simulator.scenes)
         components = task.components(setup).showing("policy" if observation == "flat" else "")
+        if foundation is not None:
+            components = with_foundation_senses(components, setup, task, foundation)
         self.components = with_detailed_metrics(components, setup) if detailed_metrics else components
         self.generator = torch.Generator(device=self.device)
         self.generator.seed()
@@ -250,21 +256,16 @@ class ProtoVectorEnv(VectorEnv):
             return None
         if self._renderer is None:
             self._renderer = SceneRenderer(self.robot, self.ground.terrain, self.simulator.scenes)
-        sights = [(i, self.sight(i)) for i in self.rendered]
+        seen = zip(self.rendered, self._sights(self.rendered), strict=True)
         frame = self._renderer.frame
-        return tuple(frame(s.qpos, s.ghost, s.markers, s.objects, camera=i) for i, s in sights)
+        return tuple(frame(s.qpos, s.ghost, s.markers, s.objects, camera=i) for i, s in seen)
 
     def sight(self, index: int) -> Sight:
         """What there is to see of one environment."""
-        beside = [] if self.simulator.scenes is None else [(self.simulator.scenes, self.simulator.objects())]
-        beside += self.randomization.thrown()
-        ghost = next((g for c in self.components.controls.values() if (g := c.ghost()) is not None), None)
-        return Sight(
-            self.simulator.render_state(index),
-            None if ghost is None else (ghost.root_positions[index], ghost.local_rotations[index]),
-            [marker.of(index) for control in self.components.controls.values() for marker in control.markers()],
-            [thing for scenes, state in beside for thing in scenes.standing(index, state)],
-        )
+        return self._sights([index])[0]
+
+    def _sights(self, which: Sequence[int]) -> tuple[Sight, ...]:
+        return sights(which, self.simulator, self.components.controls.values(), self.randomization.thrown())
 
     # --- episodes ----------------------------------------------------------------------------------------------------
 
@@ -369,28 +370,26 @@ class ProtoVectorEnv(VectorEnv):
             raise RuntimeError(f"task {type(self.task).__name__} has no motions to draw style from: pass motions=...")
         return self._border.out(self.components.sample_style(count, generator or self.generator, clips))
 
-    def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:  # noqa: ANN401
-        """The attribute or method result `name`, once per environment (gymnasium's Sync and Async API).
+    def expert_action(self, actions: Any) -> Any:  # noqa: ANN401
+        """The actions of this environment that command the same joint targets as the expert's would now.
 
-        `render` gives each environment its own frame; everything else is shared by all.
-        """
-        value = getattr(self, name)
-        result = value(*args, **kwargs) if callable(value) else value
-        return result if name == "render" and result is not None else (result,) * self.num_envs
+        To be asked before the step that the expert was shown the group "expert" for.
 
-    def get_attr(self, name: str) -> tuple[Any, ...]:
-        """The attribute `name`, once per environment."""
-        return self.call(name)
+        Args:
+            actions: (N, D) of the expert; like those of a step, they count within [-1, 1].
 
-    def set_attr(self, name: str, values: Any) -> None:  # noqa: ANN401
-        """Set the attribute `name` of the whole environment.
+        Returns:
+            (N, D). Targets that no action of this environment commands are clamped to its range; an expert's actions
+            that mean the same here are returned as they are.
 
         Raises:
-            AttributeError: if there is no such attribute.
+            RuntimeError: if the task has no expert.
+            ValueError: for a wrong shape or an action that is NaN or infinite.
         """
-        if not hasattr(self, name):
-            raise AttributeError(f"{type(self).__name__} has no attribute {name!r} to set")
-        setattr(self, name, values)
+        if self.components.expert_action is None:
+            raise RuntimeError(f"task {type(self.task).__name__} shows no expert anything: there are no actions of one")
+        with torch.inference_mode(False), torch.no_grad():
+            return self._border.out(self.components.expert_action(self._border.actions(actions)))
 
     @property
     def symmetry(self) -> dict[str, tuple[Tensor, Tensor]]:

@@ -105,6 +105,7 @@ class PPO:
         reward_parts: Sequence[str] = (),
         auxiliary_loss: AuxiliaryLoss | None = None,
         tokens: ObservationTokens | None = None,
+        model: ActorCritic | None = None,
     ) -> None:
         """Make a fresh learner.
 
@@ -120,6 +121,7 @@ class PPO:
                 `Transition.reward_parts`; none: the reward is one whole.
             auxiliary_loss: what the networks are to learn besides, such as the diversity of skills.
             tokens: how the environment's observation splits into tokens, where the policy is a transformer.
+            model: networks made elsewhere; `model_config`, `symmetry` and `tokens` are not looked at then.
         """
         self.config = config or PPOConfig()
         self.device = torch.device(device)
@@ -127,8 +129,9 @@ class PPO:
         weights = torch.Generator().manual_seed(seed)
         self.reward_parts = tuple(reward_parts)
         parts = max(1, len(self.reward_parts))
-        self.model = ActorCritic(observation_space, action_space, model_config, weights, symmetry, parts, tokens)
-        self.model.to(self.device)
+        if model is None:
+            model = ActorCritic(observation_space, action_space, model_config, weights, symmetry, parts, tokens)
+        self.model = model.to(self.device)
         self.generator = torch.Generator(self.device).manual_seed(seed)
         self.learning_rate = self.config.learning_rate
         self.progress = 0.0

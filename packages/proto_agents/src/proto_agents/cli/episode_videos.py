@@ -12,8 +12,8 @@ from gymnasium.vector import VectorEnv
 from torch import Tensor
 
 from proto_agents.cli.environments import INSTALL, make_environment
+from proto_agents.cli.learners import load_policy
 from proto_agents.cli.play import RenderError
-from proto_agents.cli.policy import load_policy
 from proto_agents.config import Experiment
 from proto_agents.environment import TensorEnvironment
 from proto_agents.evaluation import EpisodeRecord, Policy

@@ -15,14 +15,24 @@ from torch import Tensor
 from proto_agents.algorithms.skill_reward import SkillReward
 from proto_agents.checkpoint import CheckpointError, discriminator_tensors
 from proto_agents.cli.environments import find_run, learner_device, make_evaluation_environment, of_whole_clips
-from proto_agents.cli.evaluation_files import DRAWN, write_folder, write_page
-from proto_agents.cli.policy import load_policy
+from proto_agents.cli.evaluation_files import DRAWN, command_line, write_folder, write_page
+from proto_agents.cli.learners import load_policy
+from proto_agents.cli.perturbations import read_perturbations, without_own_perturbations
+from proto_agents.cli.robustness import (
+    check,
+    find_trained,
+    grouped_by_experiment,
+    measure,
+    print_robustness,
+    write_robustness,
+)
 from proto_agents.cli.summary import print_report
 from proto_agents.config import Experiment, evaluated_with, program_arguments, split_free_flags
 from proto_agents.evaluation import EvaluationReport, Evaluator, Policy, check_expectations, evaluate
 from proto_agents.evaluation.curves import CurveEvaluator
 from proto_agents.evaluation.style import StyleEvaluator
 from proto_agents.parsing import ConfigError, merge
+from proto_agents.progress import Progress
 from proto_agents.skill_evaluation import SkillEvaluator
 from proto_agents.spaces import observation_sizes
 
@@ -30,11 +40,12 @@ from proto_agents.spaces import observation_sizes
 @dataclass(frozen=True)
 class EvaluateArguments:
     """Plays one episode per environment with deterministic actions; exit code 1 where the experiment's `expect:` is
-    missed. Keyword arguments of the environment: --env.KEY VALUE, such as --env.task.speed 2.
+    missed. With --perturb or --checkpoints: a table of all of them, which `expect:` has no say in. Keyword arguments of
+    the environment: --env.KEY VALUE, such as --env.task.speed 2.
     """  # noqa: D205
 
-    run: Annotated[str, tyro.conf.Positional]
-    """run folder (best/, else last/), checkpoint folder, or pretrained/<name>"""
+    run: Annotated[str, tyro.conf.Positional] = ""
+    """run folder (best/, else last/), checkpoint folder, or pretrained/<name>; may be left out with --checkpoints"""
     overlays: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
     """laid over how it is evaluated, such as perturbation/pushes; `expect:` is then theirs"""
     backend: str | None = None
@@ -51,14 +62,23 @@ class EvaluateArguments:
     """longest episode in control steps"""
     seed: int | None = None
     """of the environments' first reset"""
-    seeds: int | None = None
+    seeds: Annotated[int | None, tyro.conf.arg(aliases=["--games"])] = None
     """how many evaluations are made, with seed, seed + 1, ...; every number gets its mean and 95 % interval"""
     whole_clips: bool = False
     """play every clip from its first frame to its end, also after a failure (tracking)"""
     output: Path | None = None
-    """folder for report.json, summary.md and failed_clips.txt, a motion list of the clips that failed"""
+    """folder for report.json, summary.md and failed_clips.txt, a motion list of the clips that failed; with --perturb
+    or --checkpoints for robustness.json and robustness.csv"""
     report: Path | None = None
-    """HTML file for a page with tables, charts and videos of the best, a median and the worst episode"""
+    """HTML file for a page with tables, charts and videos of the best, a median and the worst episode; with --perturb
+    or --checkpoints with curves and the table"""
+    perturb: tuple[str, ...] = ()
+    """KEY=VALUE,VALUE,... of `randomization=` (gravity=-14,-16 friction=0.4 mass.right_hand=2,4 terrain=complex), or
+    env.KEY=... of the environment's keyword arguments, or overlays; each value is evaluated by itself, and no value"""
+    checkpoints: tuple[str, ...] = ()
+    """more of them, or patterns such as 'runs/*/best'; runs that differ by their seed alone are shown as one policy"""
+    metric: tuple[str, ...] = ()
+    """numbers of the table with --perturb or --checkpoints, the one that matters most first; success_rate by default"""
 
 
 def evaluate_checkpoint(
@@ -120,25 +140,64 @@ def _experts_of(sample: Callable[..., Tensor], clips: Tensor) -> Tensor:
     return sample(len(clips), clips=clips)
 
 
+def evaluated_as_asked(experiment: Experiment, options: EvaluateArguments, env: dict[str, Any]) -> Experiment:
+    """The experiment, evaluated as the command line says.
+
+    Args:
+        experiment: as it was trained.
+        options: of the command line.
+        env: keyword arguments of the environment from there.
+    """
+    experiment = evaluated_with(experiment, options.overlays)
+    given = {name: getattr(options, name) for name in ("num_envs", "seconds", "steps", "seed", "seeds")}
+    changes = {name: value for name, value in given.items() if value is not None}
+    if options.seconds is not None and options.steps is None:
+        changes["steps"] = None
+    engine = {"backend": options.backend, "device": options.device}
+    overlay = merge(experiment.evaluation.env, {name: value for name, value in engine.items() if value is not None})
+    if options.device is not None:
+        experiment = replace(experiment, runner=replace(experiment.runner, device=options.device))
+    experiment = replace(experiment, evaluation=replace(experiment.evaluation, env=merge(overlay, env), **changes))
+    return of_whole_clips(experiment) if options.whole_clips else experiment
+
+
+def compare(options: EvaluateArguments, env: dict[str, Any]) -> None:
+    """Evaluates every checkpoint under every perturbation, and shows and writes what came of it."""
+
+    def prepared(experiment: Experiment) -> Experiment:
+        return evaluated_as_asked(without_own_perturbations(experiment), options, env)
+
+    perturbations = read_perturbations(options.perturb)
+    trained = find_trained([*([options.run] if options.run else []), *options.checkpoints], prepared)
+    check(trained, perturbations)
+    evaluate_one = partial(evaluate_checkpoint, intervals=True)
+    with Progress(enabled=not options.json) as progress:
+        found = measure(grouped_by_experiment(trained), perturbations, options.metric, evaluate_one, progress)
+    command = command_line()
+    written = write_robustness(found, command, options.output, options.report)
+    if options.json:
+        print(json.dumps({"command": command} | found.to_dict()))
+        return
+    print_robustness(found)
+    if written:
+        print(f"wrote {', '.join(map(str, written))}")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of proto-eval."""
     rest, taken = split_free_flags(program_arguments(arguments), ("env",))
     options = tyro.cli(EvaluateArguments, args=rest, prog="proto-eval")
+    env = taken.get("env", {})
     try:
-        experiment, checkpoint = find_run(options.run)
-        experiment = evaluated_with(experiment, options.overlays)
-        given = {name: getattr(options, name) for name in ("num_envs", "seconds", "steps", "seed", "seeds")}
-        changes = {name: value for name, value in given.items() if value is not None}
-        if options.seconds is not None and options.steps is None:
-            changes["steps"] = None
-        engine = {"backend": options.backend, "device": options.device}
-        overlay = merge(experiment.evaluation.env, {name: value for name, value in engine.items() if value is not None})
-        overlay = merge(overlay, taken.get("env", {}))
-        if options.device is not None:
-            experiment = replace(experiment, runner=replace(experiment.runner, device=options.device))
-        experiment = replace(experiment, evaluation=replace(experiment.evaluation, env=overlay, **changes))
-        if options.whole_clips:
-            experiment = of_whole_clips(experiment)
+        if options.perturb or options.checkpoints:
+            compare(options, env)
+            return
+        if not options.run:
+            raise CheckpointError("which policy? Name a run folder, a checkpoint folder or pretrained/<name>")
+        if options.metric:
+            raise ConfigError("--metric chooses what the table of --perturb or --checkpoints shows; all is shown here")
+        trained, checkpoint = find_run(options.run)
+        experiment = evaluated_as_asked(trained, options, env)
         curves = CurveEvaluator(DRAWN if options.report else ())
         report = evaluate_checkpoint(experiment, checkpoint, evaluators=[curves], intervals=True)
     except (CheckpointError, ConfigError) as error:

@@ -91,12 +91,12 @@ def summary(title: str, command: str, report: EvaluationReport, expectations: Se
     lines += ["", "| number | mean | interval | expected |", "|---|---|---|---|"]
     for names in grouped(values, expected).values():
         for name in names:
-            label, bounds = label_of(name), report.intervals.get(name)
+            label = label_of(name)
             result = expected.get(name)
             cells = [
                 label.text,
                 f"{label.format(values[name])} {label.unit}".rstrip() if name in values else "not reported",
-                "" if bounds is None else f"{label.format(bounds[0])} to {label.format(bounds[1])}",
+                label.format_interval(report.intervals.get(name)),
                 ""
                 if result is None
                 else f"{result.low:g} to {result.high:g}: {'met' if result.passed else '**missed**'}",

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from proto_agents.checkpoint import CheckpointError
 from proto_agents.cli.environments import INSTALL, find_run, make_environment
-from proto_agents.cli.policy import load_policy
+from proto_agents.cli.learners import load_policy
 from proto_agents.cli.watching import actor, watch
 from proto_agents.config import Experiment, evaluated_with, program_arguments, split_free_flags
 from proto_agents.environment import TensorEnvironment

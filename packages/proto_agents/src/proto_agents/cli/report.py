@@ -5,19 +5,19 @@ from pathlib import Path
 
 from rich.console import Console
 
-from proto_agents.checkpoint import find_checkpoint, load_state, write_atomically
+from proto_agents.checkpoint import load_state, write_atomically
+from proto_agents.cli.environments import find_run
 from proto_agents.cli.evaluate import evaluate_checkpoint
 from proto_agents.cli.play import RenderError, record
 from proto_agents.cli.summary import print_report
-from proto_agents.config import Experiment
 from proto_agents.evaluation import check_expectations
 from proto_agents.plots import plot_learning_curve
 
 
-def write_report(experiment: Experiment, folder: Path) -> bool:
-    """Evaluates the best checkpoint of a run and writes its report; returns whether `expect:` is met."""
+def write_report(folder: Path) -> bool:
+    """Evaluates the best checkpoint of a run folder and writes its report; returns whether `expect:` is met."""
     console = Console()
-    checkpoint = find_checkpoint(folder)
+    experiment, checkpoint = find_run(str(folder))
     report = evaluate_checkpoint(experiment, checkpoint)
     expectations = check_expectations(report, experiment.expect)
     content = report.to_dict() | {

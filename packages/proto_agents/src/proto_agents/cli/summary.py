@@ -25,11 +25,10 @@ def print_report(
         table.add_column("expected")
     groups = {group: names for group, names in grouped(values, expected).items() if not group.startswith("Rewards")}
     for name in [name for names in groups.values() for name in names]:
-        label, bounds = label_of(name), report.intervals.get(name)
-        text = f"{label.text} ({label.unit})" if label.unit else label.text
-        cells = [text, label.format(values[name]) if name in values else "not reported"]
+        label = label_of(name)
+        cells = [label.title, label.format(values[name]) if name in values else "not reported"]
         if report.intervals:
-            cells.append("" if bounds is None else f"{label.format(bounds[0])} to {label.format(bounds[1])}")
+            cells.append(label.format_interval(report.intervals.get(name)))
         if name in expected:
             result = expected[name]
             verdict = "[green]met[/]" if result.passed else "[red]missed[/]"

@@ -10,17 +10,10 @@ from typing import Annotated
 
 import tyro
 
-from proto_agents.algorithms.ppo import PPO
-from proto_agents.algorithms.skill_reward import DiversityLoss
-from proto_agents.checkpoint import CheckpointError, load_model
-from proto_agents.cli.environments import (
-    discriminator_reward,
-    find_run,
-    learner_device,
-    make_environment,
-    mirror_image,
-    observation_tokens,
-)
+from proto_agents.algorithms.distillation import Distillation
+from proto_agents.checkpoint import CheckpointError
+from proto_agents.cli.environments import discriminator_reward, find_run, make_environment
+from proto_agents.cli.learners import completed, make_learner
 from proto_agents.cli.report import write_report
 from proto_agents.config import (
     FREE_MAPPINGS,
@@ -32,6 +25,7 @@ from proto_agents.config import (
 )
 from proto_agents.environment import NonFiniteError
 from proto_agents.estimate import Estimate, estimate
+from proto_agents.noise_env import EpisodeNoiseEnv
 from proto_agents.parsing import ConfigError, merge, parse_dataclass, plain
 from proto_agents.runner import Runner, RunResult
 
@@ -101,26 +95,17 @@ def estimate_run(experiment: Experiment, resume: Path | None = None) -> Estimate
 @contextmanager
 def prepared(experiment: Experiment, resume: Path | None = None) -> Iterator[Runner]:
     """Makes the environments, the learner and the runner, and closes the environments in the end."""
+    if resume is None:
+        experiment = completed(experiment)
+    settings = experiment.evaluation
     env = make_environment(experiment)
-    settings, skills = experiment.evaluation, experiment.skills
-    diverse = experiment.discriminator.kind == "ase" and skills.diversity_weight > 0.0
     evaluation_env = make_environment(experiment, settings.num_envs, settings.env)
     try:
-        learner = PPO(
-            env.single_observation_space,
-            env.single_action_space,
-            experiment.algorithm,
-            experiment.model,
-            seed=experiment.runner.seed,
-            device=learner_device(experiment, env),
-            symmetry=mirror_image(env) if experiment.model.symmetric else None,
-            reward_parts=experiment.discriminator.reward_parts,
-            tokens=observation_tokens(experiment, env),
-            auxiliary_loss=DiversityLoss(skills) if diverse else None,
-        )
-        if experiment.runner.initial_policy:
-            _, checkpoint = find_run(experiment.runner.initial_policy)
-            load_model(learner.model, checkpoint, policy_only=True)
+        learner = make_learner(experiment, env, resumed=resume is not None)
+        if isinstance(learner, Distillation):
+            size, seed = learner.model.config.latent_size, experiment.runner.seed
+            env = EpisodeNoiseEnv(env, size, seed=seed, device=learner.device)
+            experiment = replace(experiment, masked_mimic=learner.model.config)
         runner = Runner(
             env,
             learner,
@@ -162,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         result = train(experiment, parsed.resume)
         if result.interrupted:
             sys.exit(130)
-        passed = write_report(experiment, result.folder) if experiment.runner.report else True
+        passed = write_report(result.folder) if experiment.runner.report else True
     except (CheckpointError, ConfigError, NonFiniteError) as error:
         sys.exit(f"proto-train: {error}")
     sys.exit(0 if passed else 1)

@@ -8,10 +8,11 @@ import torch
 from gymnasium.vector import VectorEnv
 from torch import Tensor
 
+from proto_agents.algorithms.distillation import Distillation
 from proto_agents.algorithms.ppo import PPO
 from proto_agents.checkpoint import MODEL_FILE, CheckpointError, load_model
 from proto_agents.cli.environments import make_environment
-from proto_agents.cli.policy import load_policy
+from proto_agents.cli.learners import load_policy
 from proto_agents.config import Experiment
 from proto_agents.parsing import merge
 from proto_agents.spaces import Observations, to_observations
@@ -20,7 +21,7 @@ _FIRST = ("best", "last")
 """where checkpoints of a run are sought first; the others follow by number"""
 
 
-def actor(learner: PPO, seed: int, *, stochastic: bool) -> Callable[[Observations], Tensor]:
+def actor(learner: PPO | Distillation, seed: int, *, stochastic: bool) -> Callable[[Observations], Tensor]:
     """Actions of a policy: its most probable ones, or drawn."""
     generator = torch.Generator(learner.device).manual_seed(seed)
     model = learner.model

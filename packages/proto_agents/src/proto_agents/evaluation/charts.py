@@ -1,6 +1,7 @@
 """Pictures of an evaluation, as SVG to be laid into a page."""
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +11,16 @@ from torch import Tensor
 from proto_agents.evaluation.curves import Curve
 from proto_agents.evaluation.labels import label_of
 from proto_agents.evaluation.report import EvaluationReport
+from proto_agents.evaluation.robustness import UNPERTURBED, Estimate, Robustness
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["clip_chart", "distribution_chart", "svg_of", "time_chart"]
+__all__ = ["clip_chart", "distribution_chart", "robustness_chart", "svg_of", "time_chart"]
 
 _BLUE, _GREEN, _RED, _GREY = "#2f6db5", "#2e8b57", "#c0392b", "#8a94a0"
+_COLORS = (_BLUE, "#d9822b", _GREEN, "#8e44ad", _RED, "#16808a", "#7a5c3e", "#c2499d", "#5f6b77", "#9aa31f")
+"""of policies beside each other, taken in turn"""
 _WIDTH = 11.0
 """inches, of all charts"""
 _COLUMNS = 3
@@ -65,7 +69,7 @@ def time_chart(curves: Mapping[str, Curve], unfailed: Tensor, step_seconds: floa
         x = time[: len(curve.middle)]
         panel.fill_between(x, curve.low, curve.high, color=_BLUE, alpha=0.18, linewidth=0)
         panel.plot(x, curve.middle, color=_BLUE, linewidth=1.3)
-        panel.set_title(_title(name))
+        panel.set_title(label_of(name).title)
         panel.set_ylim(bottom=0)
     for panel in panels:
         panel.set_xlabel("s")
@@ -92,7 +96,7 @@ def distribution_chart(report: EvaluationReport) -> "Figure":
         span = (low, high) if high - low > 1e-6 * max(abs(low), abs(high), 1e-9) else (low - 0.5, low + 0.5)
         panel.hist(groups, bins=24, range=span, stacked=True, color=[_BLUE, _RED], label=["not failed", "failed"])
         panel.axvline(values[chosen].mean().item(), color="black", linewidth=1, linestyle="--")
-        panel.set_title(_title(name))
+        panel.set_title(label_of(name).title)
         panel.set_ylabel("episodes")
     if bool(lost.any()):
         panels[0].legend(fontsize=8, frameon=False)
@@ -144,6 +148,77 @@ def clip_chart(report: EvaluationReport) -> "Figure":
     return figure
 
 
+def robustness_chart(
+    robustness: Robustness, metric: str, unperturbed: Mapping[str, float] | None = None
+) -> "Figure | None":
+    """A number over the values of each perturbation, a line with its interval for each policy; None without any.
+
+    Args:
+        robustness: what was found.
+        metric: the number.
+        unperturbed: value of each perturbation that changes nothing, of those that have one; lines go through it.
+    """
+    names = dict.fromkeys(c.perturbation for c in robustness.conditions if c != UNPERTURBED)
+    if not names:
+        return None
+    label, policies = label_of(metric), robustness.policies
+    figure, panels = _panels(len(names))
+    for panel, name in zip(panels, names, strict=True):
+        conditions = [condition for condition in robustness.conditions if condition.perturbation == name]
+        numbers = [condition.number for condition in conditions]
+        nothing = (unperturbed or {}).get(name)
+        for index, policy in enumerate(policies):
+            color = _COLORS[index % len(_COLORS)]
+            calm, *found = (_point(policy.estimate(c, metric), label.kind) for c in (UNPERTURBED, *conditions))
+            panel.axhline(calm[0], color=color, linewidth=0.9, linestyle="--", alpha=0.6)
+            if None in numbers:
+                shift = 0.16 * (index - 0.5 * (len(policies) - 1))  # so that policies can be told apart
+                _marks(panel, [place + shift for place in range(len(found))], found, color, policy.name)
+            else:
+                at = dict(zip(numbers, found, strict=True))
+                _line(panel, at if nothing is None else {nothing: calm} | at, color, policy.name)
+        if None in numbers:
+            panel.set_xticks(range(len(conditions)), [condition.value for condition in conditions], fontsize=8)
+            panel.set_xlim(-0.6, len(conditions) - 0.4)
+        if label.kind == "share":
+            panel.set_ylim(-3, 103)
+        panel.set_title(name)
+    panels[0].set_ylabel(f"{label.text} (%)" if label.kind == "share" else label.title, fontsize=9)
+    if len(policies) > 1:
+        lines, texts = panels[0].get_legend_handles_labels()
+        figure.legend(lines, texts, loc="outside lower center", ncols=min(len(policies), 4), fontsize=8, frameon=False)
+    return figure
+
+
+def _point(estimate: Estimate, kind: str) -> tuple[float, float, float]:
+    """Mean and both bounds as they are drawn: shares in per cent, NaN for what is not known."""
+    mean = math.nan if estimate.mean is None else estimate.mean
+    low, high = estimate.interval or (mean, mean)
+    scale = 100.0 if kind == "share" else 1.0
+    return scale * mean, scale * low, scale * high
+
+
+def _line(panel: Any, points: Mapping[Any, tuple[float, float, float]], color: str, name: str) -> None:  # noqa: ANN401
+    """A curve through the means over numbers, in the band of their intervals."""
+    places = sorted(points)
+    means, lows, highs = zip(*(points[place] for place in places), strict=True)
+    panel.fill_between(places, lows, highs, color=color, alpha=0.18, linewidth=0)
+    panel.plot(places, means, color=color, linewidth=1.4, marker="o", markersize=4, label=name)
+
+
+def _marks(
+    panel: Any,  # noqa: ANN401 - matplotlib's axes
+    places: Sequence[float],
+    points: Sequence[tuple[float, float, float]],
+    color: str,
+    name: str,
+) -> None:
+    """A mark with its interval at each place, for values that are not numbers."""
+    means, lows, highs = zip(*points, strict=True)
+    reach = [[abs(m - bound) for m, bound in zip(means, side, strict=True)] for side in (lows, highs)]
+    panel.errorbar(places, means, reach, fmt="o", color=color, markersize=5, capsize=3, label=name)
+
+
 def _panels(count: int) -> tuple["Figure", list[Any]]:
     """A figure with that many axes, three beside each other."""
     from matplotlib.figure import Figure
@@ -167,8 +242,3 @@ def _plain(axis: Any) -> None:  # noqa: ANN401 - matplotlib's axes
         axis.spines[side].set_visible(False)
     for side in ("left", "bottom"):
         axis.spines[side].set_color(_GREY)
-
-
-def _title(name: str) -> str:
-    label = label_of(name)
-    return f"{label.text} ({label.unit})" if label.unit else label.text

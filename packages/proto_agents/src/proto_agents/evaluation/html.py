@@ -10,7 +10,7 @@ from proto_agents.evaluation.expectations import ExpectationResult
 from proto_agents.evaluation.labels import grouped, label_of
 from proto_agents.evaluation.report import EvaluationReport
 
-__all__ = ["Page", "Video", "render_page"]
+__all__ = ["Page", "Video", "document", "render_page", "section", "table"]
 
 _TILES = (
     "success_rate",
@@ -70,17 +70,23 @@ def render_page(page: Page) -> str:
         _expectations(page.report, page.expectations),
         _numbers(page.report),
         _videos(page.videos),
-        *(_section(title, f'<div class="chart">{svg}</div>') for title, svg in page.charts.items()),
+        *(section(title, f'<div class="chart">{svg}</div>') for title, svg in page.charts.items()),
         _clips(page.report),
         _settings(page),
     ]
-    notes = "".join(f'<p class="note">{escape(note)}</p>' for note in page.notes)
+    return document(page.title, page.subtitle, sections, page.notes)
+
+
+def document(title: str, subtitle: str, sections: Sequence[str], notes: Sequence[str] = ()) -> str:
+    """A page of sections (HTML) under a title; title, subtitle and notes are plain text."""
+    noted = "".join(f'<p class="note">{escape(note)}</p>' for note in notes)
     return _PAGE.substitute(
-        title=escape(page.title), subtitle=escape(page.subtitle), notes=notes, body="\n".join(filter(None, sections))
+        title=escape(title), subtitle=escape(subtitle), notes=noted, body="\n".join(filter(None, sections))
     )
 
 
-def _section(title: str, content: str) -> str:
+def section(title: str, content: str) -> str:
+    """A box with a heading. title: plain text; content: HTML."""
     return f"<section><h2>{escape(title)}</h2>{content}</section>"
 
 
@@ -106,10 +112,7 @@ def _tiles(report: EvaluationReport) -> str:
 
 def _interval(report: EvaluationReport, name: str) -> str:
     """The 95 % interval, where there is one."""
-    if name not in report.intervals:
-        return ""
-    low, high = (label_of(name).format(bound) for bound in report.intervals[name])
-    return f"{low} to {high}"
+    return label_of(name).format_interval(report.intervals.get(name))
 
 
 def _expectations(report: EvaluationReport, expectations: Sequence[ExpectationResult]) -> str:
@@ -122,7 +125,7 @@ def _expectations(report: EvaluationReport, expectations: Sequence[ExpectationRe
         cells = (label.text, value, _interval(report, result.metric), f"{result.low:g} to {result.high:g}")
         marked = f'<td><span class="verdict {verdict}">{verdict}</span></td>'
         rows.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + marked + "</tr>")
-    return _section("Expected", _table(("number", "measured", "95 % interval", "expected", ""), rows))
+    return section("Expected", table(("number", "measured", "95 % interval", "expected", ""), rows))
 
 
 def _numbers(report: EvaluationReport) -> str:
@@ -140,7 +143,7 @@ def _numbers(report: EvaluationReport) -> str:
     count = len(report.seeds) or 1
     what = f"{count} x {report.num_envs} episodes" if count > 1 else f"{report.num_envs} episodes"
     header = ("number", "mean", "95 % interval", *(["each seed"] if seeds else []))
-    return _section(f"Numbers ({what})", _table(header, rows))
+    return section(f"Numbers ({what})", table(header, rows))
 
 
 def _clips(report: EvaluationReport) -> str:
@@ -158,10 +161,11 @@ def _clips(report: EvaluationReport) -> str:
         rows.append(f"<tr{kind}>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
     header = ("clip", "episodes", *(label_of(name).text for name in names))
     failed = f", {len(report.failed_clips)} with a failure" if report.failed_clips else ""
-    return _section(f"Clips ({len(report.clips)}{failed})", _table(header, rows))
+    return section(f"Clips ({len(report.clips)}{failed})", table(header, rows))
 
 
-def _table(header: Sequence[str], rows: Sequence[str]) -> str:
+def table(header: Sequence[str], rows: Sequence[str]) -> str:
+    """header: plain text of each column; rows: <tr> elements."""
     head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
 
@@ -175,7 +179,7 @@ def _videos(videos: Sequence[Video]) -> str:
         f"<figcaption><b>{escape(video.title)}</b> {escape(video.caption)}</figcaption></figure>"
         for video in videos
     )
-    return _section("Episodes", f'<div class="videos">{figures}</div>')
+    return section("Episodes", f'<div class="videos">{figures}</div>')
 
 
 def _settings(page: Page) -> str:
@@ -211,6 +215,7 @@ th { text-align: left; color: var(--soft); font-weight: 600; font-size: 13px; }
 td, th { padding: 5px 14px 5px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 tr:last-child td { border-bottom: 0; }
 tr.group th { color: var(--ink); padding-top: 16px; }
+tr.new td { border-top: 2px solid var(--line); }
 tr.lost td:first-child { color: var(--bad); font-weight: 600; }
 .verdict { border-radius: 9px; padding: 1px 9px; font-size: 13px; color: #fff; }
 .met { background: var(--good); } .missed { background: var(--bad); }

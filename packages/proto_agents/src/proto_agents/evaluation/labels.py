@@ -24,6 +24,11 @@ class Label:
     hidden: bool = False
     """shown only where it is expected: it says nothing new beside others"""
 
+    @property
+    def title(self) -> str:
+        """Its name with its unit, as a heading says it."""
+        return f"{self.text} ({self.unit})" if self.unit else self.text
+
     def format(self, value: float) -> str:
         """The number alone, without its unit."""
         match self.kind:
@@ -33,6 +38,15 @@ class Label:
                 return f"{value:.0f}"
         # A number that its digits would round to nothing is shown by its leading ones.
         return f"{value:.{self.digits}f}" if value == 0.0 or abs(value) >= 0.5 * 10**-self.digits else f"{value:.1g}"
+
+    def format_change(self, change: float) -> str:
+        """A difference of two such numbers, with its sign; that of shares in percentage points."""
+        number = f"{100.0 * abs(change):.1f} pp" if self.kind == "share" else self.format(abs(change))
+        return f"{'-' if change < 0.0 else '+'}{number}"
+
+    def format_interval(self, interval: tuple[float, float] | None) -> str:
+        """Both bounds; nothing where there is no interval."""
+        return "" if interval is None else f"{self.format(interval[0])} to {self.format(interval[1])}"
 
 
 def _tracking(name: str, text: str, digits: int = 1, unit: str = "mm") -> dict[str, Label]:

@@ -21,9 +21,11 @@ __all__ = ["ActorCritic", "ActorCriticConfig"]
 class ActorCriticConfig:
     """Sizes and initial values of the networks."""
 
-    kind: Literal["mlp", "transformer"] = "mlp"
-    """what the policy is: a multi-layer perceptron, or a transformer over tokens of which the environment must say how
-    its observation splits into them (see `proto_agents.models.transformer`). The value function always is the first"""
+    kind: Literal["mlp", "transformer", "masked_mimic", "task_tokens"] = "mlp"
+    """what the policy is. mlp: a multi-layer perceptron, as the value function always is. transformer: over tokens, of
+    which the environment must say how its observation splits into them (`proto_agents.models.transformer`).
+    masked_mimic: a variational autoencoder (`proto_agents.models.masked_mimic`), which learns from a teacher.
+    task_tokens: such a policy adapted to a task (`proto_agents.models.task_tokens`)"""
     hidden_sizes: tuple[int, ...] = (256, 256)
     """widths of the policy's hidden layers; of a transformer, those between its encoder and the action"""
     critic_hidden_sizes: tuple[int, ...] = (256, 256)
@@ -64,6 +66,7 @@ class ActorCritic(nn.Module):
         symmetry: Symmetry | None = None,
         reward_parts: int = 1,
         tokens: ObservationTokens | None = None,
+        actor: nn.Module | None = None,
     ) -> None:
         """Make the networks.
 
@@ -76,6 +79,7 @@ class ActorCritic(nn.Module):
                 needed where weights will be loaded.
             reward_parts: K, summands of the reward that are valued apart, each in units of its own normalizer.
             tokens: how the environment's observation splits into tokens; only read where the policy is a transformer.
+            actor: a policy network made elsewhere, for subclasses that know what to feed it.
         """
         super().__init__()
         self.config = config or ActorCriticConfig()
@@ -94,7 +98,7 @@ class ActorCritic(nn.Module):
         else:
             raise TypeError(f"the action space must be Box or Discrete, not {action_space}")
         self.action_size = outputs
-        self.actor = self._make_actor(sizes["policy"], outputs, tokens, generator)
+        self.actor = self._make_actor(sizes["policy"], outputs, tokens, generator) if actor is None else actor
         # One network with K outputs, not K networks: what tells good situations from bad is much the same for all parts
         # (Burda et al. 2018 do so as well), the normalizer puts all outputs on one scale, and it costs as much as one.
         self.critic = mlp(

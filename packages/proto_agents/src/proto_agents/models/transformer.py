@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from proto_agents.models.mlp import Activation, mlp
 
-__all__ = ["ObservationTokens", "TransformerConfig", "TransformerPolicy"]
+__all__ = ["ObservationTokens", "TransformerConfig", "TransformerPolicy", "encoder_layers"]
 
 ObservationTokens = Mapping[str, Sequence[Sequence[int]] | Tensor]
 """What an environment's `observation_tokens` holds: indices (T, F) by kind of token"""
@@ -110,7 +110,7 @@ class TransformerPolicy(nn.Module):
         )
         count = sum(number for number, _ in self.shapes)
         self.places = nn.Parameter(0.02 * torch.randn(count, config.width, generator=generator))
-        self.layers = _encoder_layers(config, generator)
+        self.layers = encoder_layers(config, generator)
         self.norm = nn.LayerNorm(config.width)
         self.head = mlp((config.width, *hidden_sizes, outputs), activation, output_gain, generator, hidden_gain)
 
@@ -136,7 +136,7 @@ def _indices(kind: str, indices: Any, size: int) -> Tensor:  # noqa: ANN401 - se
     return table
 
 
-def _encoder_layers(config: TransformerConfig, generator: torch.Generator | None) -> nn.ModuleList:
+def encoder_layers(config: TransformerConfig, generator: torch.Generator | None) -> nn.ModuleList:
     """Layers whose weights come from `generator`, although torch's own draw from the global one."""
     seed = int(torch.randint(2**62, (), generator=generator))
     with torch.random.fork_rng(devices=[]):

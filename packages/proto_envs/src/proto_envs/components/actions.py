@@ -12,7 +12,7 @@ from poselib.rotations import quat_multiply
 from proto_envs.components.control import MotionReference
 from proto_envs.robots import Robot
 
-__all__ = ["ActionMap", "absolute_targets", "reference_offsets"]
+__all__ = ["ActionMap", "absolute_actions", "absolute_targets", "reference_offsets"]
 
 ActionMap = Callable[[Tensor], Tensor]
 """(N, D) in [-1, 1] to (N, D) rad"""
@@ -32,6 +32,19 @@ def absolute_targets(robot: Robot, device: torch.device) -> ActionMap:
         length = vectors.norm(dim=-1, keepdim=True)
         targets[:, balls] = vectors * (math.pi / length.clamp_min(math.pi))
         return targets
+
+    return apply
+
+
+def absolute_actions(robot: Robot, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """The inverse of `absolute_targets`: joint targets (N, D) rad to the actions (N, D) that command them.
+
+    A target beyond what `absolute_targets` reaches is clamped to it, each degree of freedom by itself.
+    """
+    offset, scale = robot.action_offset.to(device), robot.action_scale.to(device)
+
+    def apply(targets: Tensor) -> Tensor:
+        return ((targets - offset) / scale).clamp(-1.0, 1.0)
 
     return apply
 

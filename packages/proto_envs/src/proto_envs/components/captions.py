@@ -9,7 +9,7 @@ from torch import Tensor
 
 from motionlib import MotionLib
 
-__all__ = ["Captions"]
+__all__ = ["Captions", "label_embedding"]
 
 
 class Captions:
@@ -102,3 +102,14 @@ class Captions:
         """One of the true columns of each row (n, P), equally often, as (n, 1); any where none is true."""
         draw = torch.rand(options.shape, generator=generator, device=options.device)
         return (draw * options).argmax(1, keepdim=True)
+
+
+def label_embedding(motions: MotionLib | None, size: int, text: str) -> Tensor:
+    """The embedding (size,) of a label of the motions.
+
+    Raises:
+        ValueError: without motions, or for a text that none of them is labelled with.
+    """
+    if motions is None:
+        raise ValueError(f"text {text!r}: without motions there are no labels to take it from")
+    return Captions(motions, size).embedding(text)

@@ -8,10 +8,10 @@ import torch
 
 from poselib.rotations import heading_angle, quat_from_yaw
 from proto_envs.components.control import Control
-from proto_envs.context import Context, ObjectState
+from proto_envs.context import Context, ObjectState, given
 from proto_envs.scenes import Box, Scene, SceneObject
 
-__all__ = ["STRIKE_TARGET", "StrikeTarget"]
+__all__ = ["STRIKE_TARGET", "StrikeTarget", "uprightness"]
 
 _MIDDLE = 0.9
 """m, height of the target's origin where it stands"""
@@ -64,3 +64,9 @@ class StrikeTarget(Control):
             velocities=still,
             angular_velocities=still.clone(),
         )
+
+
+def uprightness(ctx: Context) -> torch.Tensor:
+    """Vertical part of the target's own z axis, (N,): 1 where it stands, 0 where it lies."""
+    x, y, _, _ = given(ctx.objects).rotations[:, 0].unbind(-1)
+    return 1.0 - 2.0 * (x.square() + y.square())

@@ -66,6 +66,9 @@ class Components:
     action: ActionMap
     """actions in [-1, 1] to joint targets"""
     rewards: Mapping[str, Reward]
+    expert_action: Callable[[Tensor], Tensor] | None = None
+    """actions (N, D) of the expert that is shown the group "expert" to the actions of this task that command the same
+    joint targets at this moment; None: there is no expert"""
     terminations: Mapping[str, Termination] = field(default_factory=dict)
     metrics: Mapping[str, Kernel] = field(default_factory=dict)
     """Context to (N,); reported each step beside the reward terms' raw values"""

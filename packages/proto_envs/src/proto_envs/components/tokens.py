@@ -14,6 +14,7 @@ from proto_envs.context import Context, given
 
 __all__ = [
     "history_mask",
+    "no_object",
     "object_box",
     "object_mask",
     "past_poses",
@@ -121,6 +122,11 @@ def text_mask(ctx: Context) -> Tensor:
 def object_box(ctx: Context) -> Tensor:
     """The box around the scene's target (`proto_envs.components.objects.bounding_boxes`), (N, 37)."""
     return bounding_boxes(ctx) * given(ctx.sparse).object_shown.unsqueeze(-1)
+
+
+def no_object(ctx: Context) -> Tensor:
+    """What `object_box` shows where no object is shown, (N, 37), of robots that there need not be any beside."""
+    return torch.zeros(len(ctx.steps), 37, device=ctx.steps.device)
 
 
 def object_mask(ctx: Context) -> Tensor:

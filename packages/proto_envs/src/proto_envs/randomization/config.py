@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from proto_envs.randomization.ranges import Range, Vector
 
-__all__ = ["Noise", "Projectiles", "Pushes", "Randomization"]
+__all__ = ["UNPERTURBED_VALUES", "Noise", "Projectiles", "Pushes", "Randomization"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,6 +166,25 @@ class Randomization:
             if delay.distribution != "uniform":
                 raise ValueError(f"{name} can only be uniform, got {delay.distribution}")
 
+
+UNPERTURBED_VALUES: Mapping[str, float] = {
+    "gravity": -9.81,
+    "gravity.x": 0.0,
+    "gravity.y": 0.0,
+    "gravity.z": -9.81,
+    "friction": 1.0,
+    "mass": 1.0,
+    "com_offset": 0.0,
+    "stiffness": 1.0,
+    "damping": 1.0,
+    "armature": 1.0,
+    "joint_friction": 0.0,
+    "action_noise": 0.0,
+    "action_delay": 0.0,
+    "observation_noise": 0.0,
+    "observation_delay": 0.0,
+}
+"""What each of these is where it is left out; in its unit, for the whole and for its parts alike."""
 
 _LOWEST = {
     "friction": 0.0,

@@ -52,30 +52,26 @@ class Coordinates:
         self._axes_are_xyz = bool((self._ball_axes == torch.eye(3, device=device)).all())
         self._find_columns(model)
 
-    def way(self, targets: Tensor, qpos: Tensor) -> tuple[Tensor, Tensor]:
-        """Where joints are at `qpos` as actuators see it, and from there to joint targets (n, D) rad: both (n, D) rad.
+    def setpoints(self, targets: Tensor, qpos: Tensor) -> Tensor:
+        """Actuator set-points (n, D) for joint targets (n, D) rad, when joints are at `qpos`.
 
         A ball's three position actuators pull towards `ctrl - log(q)`, component by component. With
         `ctrl = log(q) + log(q^-1 exp(target))` that is the geodesic from where the joint is to where it should go:
         stable and without gimbal lock at any size of target.
         """
-        qpos = qpos.float()
-        lengths, away = targets.clone(), targets.clone()
-        hinges = qpos[:, self._hinge_qpos]
-        lengths[:, self._hinge_dofs] = hinges
-        away[:, self._hinge_dofs] -= hinges
-        if len(self._ball_bodies):
-            now = xyzw_from_wxyz(qpos[:, self._ball_qpos])
-            target = targets[:, self._ball_dofs]
-            if not self._axes_are_xyz:
-                target = torch.einsum("njd,jdk->njk", target, self._ball_axes)
-            turn = exp_map_from_quat(quat_difference(now, quat_from_exp_map(target)))
-            vector = exp_map_from_quat(now)
-            if not self._axes_are_xyz:
-                turn = torch.einsum("njk,jdk->njd", turn, self._ball_axes)
-                vector = torch.einsum("njk,jdk->njd", vector, self._ball_axes)
-            lengths[:, self._ball_dofs], away[:, self._ball_dofs] = vector, turn
-        return lengths, away
+        if not len(self._ball_bodies):
+            return targets
+        now = xyzw_from_wxyz(qpos[:, self._ball_qpos].float())
+        target = targets[:, self._ball_dofs]
+        if not self._axes_are_xyz:
+            target = torch.einsum("njd,jdk->njk", target, self._ball_axes)
+        turn = exp_map_from_quat(quat_difference(now, quat_from_exp_map(target)))
+        control = exp_map_from_quat(now) + turn
+        if not self._axes_are_xyz:
+            control = torch.einsum("njk,jdk->njd", control, self._ball_axes)
+        result = targets.clone()
+        result[:, self._ball_dofs] = control
+        return result
 
     def dof_positions(self, qpos: Tensor) -> Tensor:
         """(n, D) rad, float32."""

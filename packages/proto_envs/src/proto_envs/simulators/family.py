@@ -7,7 +7,6 @@ from torch import Tensor
 from proto_envs.context import ObjectState
 from proto_envs.simulators.base import Capabilities, UnsupportedError
 from proto_envs.simulators.coordinates import Coordinates
-from proto_envs.simulators.drives import DriveLaw
 from proto_envs.simulators.objects import PlacedObjects
 from proto_envs.simulators.parameters import Parameters
 
@@ -23,16 +22,10 @@ class MujocoFamily:
     """(N, nq) and `_qvel` (N, nv), of an engine that has them lie still"""
     _qvel: Tensor
     _forces: Tensor
-    """(N, D) N m, of the drives' springs in the last physics step"""
-    _drives: DriveLaw
+    """(N, D) N m, of the drives in the last physics step"""
     _objects: PlacedObjects
     _projectiles: PlacedObjects
     _parameters: Parameters
-
-    def _setpoints(self, targets: Tensor) -> Tensor:
-        """Set-points (N, D) of the actuators for the next control step towards joint targets (N, D) rad."""
-        lengths, away = self._coordinates.way(targets, self._positions(None))
-        return lengths + self._drives.bounded(away, self._coordinates.dof_velocities(self._velocities(None)))
 
     def _joint_level(self, name: str, ids: Tensor | None) -> Tensor:
         """A field of `RobotState` that is read when it is asked for, in a new tensor."""
@@ -42,8 +35,7 @@ class MujocoFamily:
             case "dof_velocities":
                 return self._coordinates.dof_velocities(self._velocities(ids))
             case "dof_forces":
-                springs = self._forces if ids is None else self._forces[ids]
-                return self._drives.torques(springs, self._coordinates.dof_velocities(self._velocities(ids)), ids)
+                return self._forces.clone() if ids is None else self._forces[ids]
             case "contact_forces":
                 if not self.capabilities.contact_forces:
                     raise UnsupportedError("contact forces are off: set SimulationSettings.contact_forces")

@@ -79,7 +79,6 @@ class GenesisSimulator(MujocoFamily):
             self._build(robot, settings)
         self._make_drives(robot)
         self._parameters = GenesisParameters(self.model, self._layout, self._solver, self._links, self._stiffness)
-        self._drives = DriveLaw(robot, self.device, self._parameters)
         self.capabilities = Capabilities(
             name="genesis",
             parameters=self._parameters.names,
@@ -136,9 +135,8 @@ class GenesisSimulator(MujocoFamily):
         self._state_names = [item.name for item in self._solver.data if getattr(item, "kind", None) in _STATE]
 
     def _make_drives(self, robot: Robot) -> None:
-        self._stiffness = (
-            torch.tensor([d.stiffness for d in robot.dof_drives]).to(self._zeros()).repeat(self.num_envs, 1)
-        )
+        self._law = DriveLaw(robot, self.device)
+        self._stiffness = self._law.stiffness.to(self._zeros()).repeat(self.num_envs, 1)
         self._axes = torch.eye(robot.skeleton.num_dofs).to(self._stiffness)
         """(D, D) from torques of drives to those on the solver's degrees of freedom, x, y, z of a ball's body"""
         for body, dofs in zip(self._layout.ball_bodies, self._layout.ball_dofs, strict=True):
@@ -149,10 +147,14 @@ class GenesisSimulator(MujocoFamily):
     def step(self, targets: Tensor) -> None:
         """Simulate one control step towards joint targets (N, D) rad."""
         solver, coordinates = self._solver, self._coordinates
-        setpoints = self._setpoints(targets)
+        setpoints = coordinates.setpoints(targets, self._positions())
+        damping = self._law.damping * self._parameters.get("damping")
         for _ in range(self.substeps):
-            forces = self._stiffness * (setpoints - coordinates.dof_positions(self._positions()))
-            solver.control_dofs_force(forces @ self._axes, _DOFS)
+            away = setpoints - coordinates.dof_positions(self._positions())
+            rates = coordinates.dof_velocities(self._velocities())
+            forces = self._law.torques(away, rates, self._stiffness, damping)
+            # The joints' dampers, which the solver sees implicitly, take what is given back here.
+            solver.control_dofs_force((forces + damping * rates) @ self._axes, _DOFS)
             if self._pushed:
                 solver.clear_external_force()
                 solver.apply_links_external_wrench(self._push, None, self._links, ref=gs.link_ref_frame.link_COM)

@@ -49,8 +49,8 @@ _BALLS = "Newton 1.6 leaves out their armature where it reads USD"
 class IsaacLabSimulator:
     """Robots as articulations of Isaac Lab, made of our MJCF by way of USD.
 
-    Springs of drives are this engine's own: before each physics step they set the efforts of the joints, as MuJoCo's
-    position actuators would; damping sits in the joints. Isaac Lab has one simulation at a time in a process.
+    Drives are this engine's own: before each physics step they set the efforts of the joints, as MuJoCo's position
+    drives would; damping sits in the joints. Isaac Lab has one simulation at a time in a process.
     """
 
     def __init__(self, robot: Robot, num_envs: int, settings: SimulationSettings) -> None:
@@ -79,8 +79,8 @@ class IsaacLabSimulator:
         self._skeleton = robot.skeleton
         self._model = physics_spec(robot, settings).compile()
         self._coordinates = Coordinates(robot, self._model, torch.device("cpu"))
-        self._drives = DriveLaw(robot, self.device)
-        self._setpoints = torch.zeros(num_envs, robot.skeleton.num_dofs, device=self.device)
+        self._law = DriveLaw(robot, self.device)
+        self._targets = torch.zeros(num_envs, robot.skeleton.num_dofs, device=self.device)
         self._end = ExitStack()
         try:
             self._start(robot, settings)
@@ -135,18 +135,20 @@ class IsaacLabSimulator:
 
     def step(self, targets: Tensor) -> None:
         """Simulate one control step towards joint targets (N, D) rad."""
-        positions, velocities = self._joint_level("dof_positions", None), self._joint_level("dof_velocities", None)
-        self._setpoints.copy_(positions + self._drives.bounded(targets - positions, velocities))
+        self._targets.copy_(targets)
         robot = self._articulation
         for _ in range(self.substeps):
-            robot.actuators.target_command.set_effort_index(value=self._springs()[:, self._our_dofs])
+            # The joints' dampers, which the solver sees implicitly, take what is given back here.
+            efforts = self._torques() + self._law.damping * self._joint_level("dof_velocities", None)
+            robot.actuators.target_command.set_effort_index(value=efforts[:, self._our_dofs])
             robot.write_data_to_sim()
             self._sim.step(render=False)
             robot.update(self.dt / self.substeps)
 
-    def _springs(self) -> Tensor:
-        """(N, D) N m."""
-        return self._drives.stiffness * (self._setpoints - self._joint_level("dof_positions", None))
+    def _torques(self) -> Tensor:
+        """(N, D) N m, of the drives."""
+        away = self._targets - self._joint_level("dof_positions", None)
+        return self._law.torques(away, self._joint_level("dof_velocities", None))
 
     def unstable(self) -> Tensor:
         """(N,) bool: the last step left numbers that are not finite, or larger than any that physics has."""
@@ -177,7 +179,7 @@ class IsaacLabSimulator:
             case "dof_velocities":
                 return self._rows(data.joint_vel.torch, ids, self._dofs)
             case "dof_forces":
-                torques = self._drives.torques(self._springs(), self._joint_level("dof_velocities", None))
+                torques = self._torques()
                 return torques if ids is None else torques[ids]
             case "contact_forces":
                 raise UnsupportedError("engine isaaclab does not measure contact forces")
@@ -197,7 +199,7 @@ class IsaacLabSimulator:
         )
         # After the pose: where the centre of mass is that Isaac Lab keeps the velocity of depends on it.
         robot.write_root_link_velocity_to_sim_index(root_velocity=motion, env_ids=rows)
-        self._setpoints[ids] = joints
+        self._targets[ids] = joints
 
     def add_velocity(self, linear: Tensor, angular: Tensor) -> NoReturn:
         """Refuse."""

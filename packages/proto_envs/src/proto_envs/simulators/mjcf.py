@@ -11,6 +11,7 @@ import numpy as np
 
 from proto_envs.robots import Drive, Robot
 from proto_envs.simulators.base import SimulationSettings
+from proto_envs.simulators.drives import add_drive, give_back_damping
 from proto_envs.simulators.objects import add_objects
 from proto_envs.terrain import FLAT, Terrain
 
@@ -32,9 +33,8 @@ def physics_spec(
     """The robot on a floor, with the objects of one of the scenes if there are any, ready to compile.
 
     Where the robot's MJCF stacks three hinges, one ball joint with three position actuators takes their place
-    (gear along the hinges' axes; MuJoCo's actuator length is then the rotation vector's component). Damping sits in the
-    joint, where the implicit integrator sees it. The effort stands in the actuators' force range, which does not clip:
-    `DriveLaw` bounds spring and damper together.
+    (gear along the hinges' axes; MuJoCo's actuator length is then the rotation vector's component). The first D
+    actuators are the drives, in the order of the degrees of freedom; what follows them is told in `drives`.
 
     Args:
         robot: that is simulated.
@@ -44,7 +44,7 @@ def physics_spec(
     """
     spec = robot.spec()
     spec.option.timestep = 1.0 / (settings.control_hz * settings.substeps)
-    spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+    spec.option.integrator = mujoco.mjtIntegrator.mjINT_EULER
     spec.option.gravity = (0.0, 0.0, settings.gravity)
     # MuJoCo would silently put a diverged simulation back to its start; the environment must hear of it instead.
     spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
@@ -53,12 +53,17 @@ def physics_spec(
             geom.contype, geom.conaffinity = 1, int(settings.self_collision)
         geom.condim = 3
         geom.friction = (settings.friction, 0.005, 0.0001)
-    dof = 0
+    dof, driven = 0, []
     for index, joint in enumerate(robot.skeleton.joints):
         drives = robot.dof_drives[dof : dof + len(joint.names)]
         dof += len(joint.names)
         if joint.names:
-            _drive_joint(spec, spec.body(robot.skeleton.body_names[index]), joint.kind, joint.names, joint.axes, drives)
+            target = _make_joint(spec, spec.body(robot.skeleton.body_names[index]), joint.kind, drives)
+            axes = joint.axes if joint.kind == "ball" else ((1.0, 0.0, 0.0),)
+            driven += [(name, target, axis, drive) for name, axis, drive in zip(joint.names, axes, drives, strict=True)]
+    for add in (add_drive, give_back_damping):
+        for name, target, axis, drive in driven:
+            add(spec, name, target, axis, drive)
     add_ground(spec, settings.friction, settings.terrain)
     if settings.contact_forces:
         for body in robot.skeleton.body_names:
@@ -71,14 +76,8 @@ def physics_spec(
     return spec
 
 
-def _drive_joint(
-    spec: mujoco.MjSpec,
-    body: mujoco.MjsBody,
-    kind: str,
-    names: tuple[str, ...],
-    axes: tuple[tuple[float, float, float], ...],
-    drives: tuple[Drive, ...],
-) -> None:
+def _make_joint(spec: mujoco.MjSpec, body: mujoco.MjsBody, kind: str, drives: tuple[Drive, ...]) -> str:
+    """Turn a body's joints into the one that is driven; returns its name."""
     joints = list(body.joints)
     target = joints[0].name
     if kind == "ball":
@@ -95,18 +94,10 @@ def _drive_joint(
         joints[0].limited = int(cone < math.pi)
         joints[0].range = (0.0, min(cone, math.pi))
     joints[0].damping = [drives[0].damping, 0.0, 0.0]
-    joints[0].actfrclimited = mujoco.mjtLimited.mjLIMITED_FALSE  # the drives' law has the limit
+    joints[0].actfrclimited = mujoco.mjtLimited.mjLIMITED_FALSE  # the drive has the limit
     if drives[0].armature is not None:
         joints[0].armature = drives[0].armature
-    for name, axis, drive in zip(names, axes, drives, strict=True):
-        actuator = spec.add_actuator(name=name, target=target, trntype=mujoco.mjtTrn.mjTRN_JOINT)
-        actuator.gaintype, actuator.biastype = mujoco.mjtGain.mjGAIN_FIXED, mujoco.mjtBias.mjBIAS_AFFINE
-        actuator.gainprm = [drive.stiffness] + [0.0] * 9
-        actuator.biasprm = [0.0, -drive.stiffness] + [0.0] * 8
-        actuator.gear = [*(axis if kind == "ball" else (1.0, 0.0, 0.0)), 0.0, 0.0, 0.0]
-        actuator.forcelimited = mujoco.mjtLimited.mjLIMITED_FALSE
-        actuator.forcerange = (-drive.effort, drive.effort)
-        actuator.ctrllimited = mujoco.mjtLimited.mjLIMITED_FALSE
+    return target
 
 
 def add_ground(spec: mujoco.MjSpec, friction: float, terrain: Terrain = FLAT) -> None:

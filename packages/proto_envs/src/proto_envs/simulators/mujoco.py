@@ -18,7 +18,6 @@ from proto_envs.context import ResetState, RobotState
 from proto_envs.robots import Robot
 from proto_envs.simulators.base import Capabilities, SimulationSettings
 from proto_envs.simulators.coordinates import Coordinates
-from proto_envs.simulators.drives import DriveLaw
 from proto_envs.simulators.family import MujocoFamily
 from proto_envs.simulators.mjcf import PROJECTILE, physics_spec
 from proto_envs.simulators.objects import PlacedObjects, set_scenes
@@ -89,7 +88,6 @@ class MujocoSimulator(MujocoFamily):
         self._coordinates = Coordinates(robot, self.model, self.device)
         self._layout = self._coordinates.layout
         self._parameters = BatchParameters(self.batch, self._layout)
-        self._drives = DriveLaw(robot, self.device, self._parameters)
         self.capabilities = Capabilities(
             name="mujoco",
             parameters=self._parameters.names,
@@ -118,11 +116,12 @@ class MujocoSimulator(MujocoFamily):
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
             self._qpos = torch.from_numpy(self.batch.bind("qpos"))
             self._qvel = torch.from_numpy(self.batch.bind("qvel"))
-            self._ctrl = torch.from_numpy(self.batch.bind("ctrl"))
+            drives = slice(len(self._layout.dof_qvel))  # what else their law needs follows them
+            self._ctrl = torch.from_numpy(self.batch.bind("ctrl"))[:, drives]
             mocap = (torch.from_numpy(self.batch.bind(f"mocap_{name}")) for name in ("pos", "quat"))
             self._mocap = (next(mocap), next(mocap))
             self._push = torch.from_numpy(self.batch.bind("xfrc_applied"))
-            self._actuator_force = torch.from_numpy(self.batch.bind("actuator_force"))
+            self._actuator_force = torch.from_numpy(self.batch.bind("actuator_force"))[:, drives]
             self._sensordata = torch.from_numpy(self.batch.bind("sensordata")) if self.model.nsensor else None
         self._forces = torch.zeros(self._actuator_force.shape)
         self._contacts = torch.zeros(self.num_envs, self._skeleton.num_bodies, 3)
@@ -132,7 +131,7 @@ class MujocoSimulator(MujocoFamily):
     def step(self, targets: Tensor) -> None:
         """Simulate one control step towards joint targets (N, D) rad."""
         self._parameters.settle()
-        self._ctrl.copy_(self._setpoints(targets))
+        self._ctrl.copy_(self._coordinates.setpoints(targets, self._qpos))
         self.batch.step(nstep=self.substeps)
         self._keep_forces()
         if self._pushed:
@@ -230,6 +229,7 @@ class MujocoSimulator(MujocoFamily):
 
     def close(self) -> None:
         """Drop the batch with its threads; closing again does nothing."""
-        for part in ("_parameters", "_drives", "_objects", "_projectiles"):
+        self.__dict__.pop("_parameters", None)
+        for part in ("_objects", "_projectiles"):
             self.__dict__.pop(part, None)
         self.__dict__.pop("batch", None)

@@ -18,7 +18,6 @@ from proto_envs.context import ResetState, RobotState
 from proto_envs.robots import Robot
 from proto_envs.simulators.base import Capabilities, SimulationSettings, UnsupportedError, diverged
 from proto_envs.simulators.coordinates import Coordinates, read_robot
-from proto_envs.simulators.drives import DriveLaw
 from proto_envs.simulators.family import MujocoFamily
 from proto_envs.simulators.mjcf import PROJECTILE, physics_spec
 from proto_envs.simulators.objects import PlacedObjects
@@ -81,7 +80,6 @@ class MujocoWarpSimulator(MujocoFamily):
         self._parameters = WarpParameters(
             self.model, self._layout, num_envs, self._field, self._constants, self._make_room
         )
-        self._drives = DriveLaw(robot, self.device, self._parameters)
         self.capabilities = Capabilities(
             name="mujoco_warp",
             parameters=self._parameters.names,
@@ -109,12 +107,13 @@ class MujocoWarpSimulator(MujocoFamily):
     def _view_data(self) -> None:
         data, model, bodies = self._data, self._world, self._layout.bodies
         view = wp.to_torch
-        self._qpos, self._qvel, self._ctrl = view(data.qpos), view(data.qvel), view(data.ctrl)
+        drives = slice(len(self._layout.dof_qvel))  # what else their law needs follows them
+        self._qpos, self._qvel, self._ctrl = view(data.qpos), view(data.qvel), view(data.ctrl)[:, drives]
         self._warmstart, self._push = view(data.qacc_warmstart), view(data.xfrc_applied)
         self._mocap = (view(data.mocap_pos), view(data.mocap_quat))
         self._xpos, self._xquat, self._cvel = (view(field)[:, bodies] for field in (data.xpos, data.xquat, data.cvel))
         self._com = view(data.subtree_com)[:, bodies.start]
-        self._forces = view(data.actuator_force)
+        self._forces = view(data.actuator_force)[:, drives]
         self._sensordata = view(data.sensordata)
         held = np.flatnonzero(self.model.body_mocapid >= 0)  # in the order of their mocap ids
         self._start = [
@@ -179,7 +178,7 @@ class MujocoWarpSimulator(MujocoFamily):
     def step(self, targets: Tensor) -> None:
         """Simulate one control step towards joint targets (N, D) rad."""
         self._parameters.settle()
-        self._ctrl.copy_(self._setpoints(targets))
+        self._ctrl.copy_(self._coordinates.setpoints(targets, self._qpos))
         self._physics()
         if self._pushed:
             self._push.zero_()

@@ -22,7 +22,6 @@ from proto_envs.robots import Robot
 from proto_envs.simulators.base import Capabilities, SimulationSettings, diverged
 from proto_envs.simulators.compilation import news_of_compilation
 from proto_envs.simulators.coordinates import Coordinates
-from proto_envs.simulators.drives import DriveLaw
 from proto_envs.simulators.family import MujocoFamily
 from proto_envs.simulators.mjcf import PROJECTILE, physics_spec
 from proto_envs.simulators.newton_contacts import ContactForces, parts_of_shapes
@@ -88,7 +87,6 @@ class NewtonSimulator(MujocoFamily):
         self._physics = CapturedLaunches(self._launch_physics, self.device)
         self._kinematics = CapturedLaunches(self._launch_kinematics, self.device)
         self._parameters = NewtonParameters(self.model, self._layout, self._fields(), self._notify, self._publish_rows)
-        self._drives = DriveLaw(robot, self.device, self._parameters)
         self.capabilities = Capabilities(
             name="newton",
             parameters=self._parameters.names,
@@ -122,8 +120,9 @@ class NewtonSimulator(MujocoFamily):
     def _view_arrays(self) -> None:
         data, state, rows = self._solver.mjw_data, self._state, self._rows
         self._qpos, self._qvel = wp.to_torch(data.qpos), wp.to_torch(data.qvel)
-        self._warmstart, self._forces = wp.to_torch(data.qacc_warmstart), wp.to_torch(data.actuator_force)
-        self._ctrl = rows(self._control.mujoco.ctrl)
+        drives = slice(len(self._layout.dof_qvel))  # what else their law needs follows them
+        self._warmstart, self._forces = wp.to_torch(data.qacc_warmstart), wp.to_torch(data.actuator_force)[:, drives]
+        self._ctrl = rows(self._control.mujoco.ctrl)[:, drives]
         self._joint_q, self._joint_qd = rows(state.joint_q), rows(state.joint_qd)
         self._push = rows(state.body_f)
         bodies = slice(0, self._skeleton.num_bodies)
@@ -218,7 +217,7 @@ class NewtonSimulator(MujocoFamily):
     def step(self, targets: Tensor) -> None:
         """Simulate one control step towards joint targets (N, D) rad."""
         self._parameters.settle()
-        self._ctrl.copy_(self._setpoints(targets))
+        self._ctrl.copy_(self._coordinates.setpoints(targets, self._qpos))
         self._physics()
         if self._pushed:
             self._push.zero_()

@@ -96,6 +96,8 @@ class NewtonParameters(Parameters):
             case "damping":
                 where = self._where(rows)
                 fields.damping[where] = own.damping[where] * values
+                for which in (drives, slice(self._dofs, 2 * self._dofs)):
+                    fields.biases[rows, which, 2] = own.biases[rows, which, 2] * values
             case "armature":
                 where = self._where(rows)
                 fields.armature[where] = own.armature[where] * values

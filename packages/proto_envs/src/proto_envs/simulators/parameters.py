@@ -67,10 +67,6 @@ class Parameters:
         self._require(name)
         return self._set.get(name, self._neutral[name]).to(torch.float32, copy=True)
 
-    def changed(self, name: str) -> Tensor | None:
-        """Present values (N, ...) of a parameter, live and in the engine's precision; None if it was never set."""
-        return self._set.get(name)
-
     def set(self, name: str, ids: Tensor | None, values: Tensor) -> None:
         """Change a parameter; names, shapes and units are those of `Simulator.set_params`.
 
@@ -161,6 +157,9 @@ class BatchParameters(Parameters):
                 expand("actuator_biasprm")[rows, : self._dofs, 1] = -stiffness
             case "damping":
                 _columns(expand("dof_damping"), rows, qvel, model.dof_damping[qvel] * values)
+                drives, undamped = slice(self._dofs), slice(self._dofs, 2 * self._dofs)
+                for which in (drives, undamped):
+                    expand("actuator_biasprm")[rows, which, 2] = model.actuator_biasprm[which, 2] * values
             case "armature":
                 _columns(expand("dof_armature"), rows, qvel, model.dof_armature[qvel] * values)
                 self._stale[rows] = True

@@ -81,6 +81,9 @@ class WarpParameters(Parameters):
                 self._field("actuator_biasprm")[rows, drives, 1] = -stiffness
             case "damping":
                 self._set_dofs("dof_damping", rows, lambda own: own * values)
+                bias, own = self._fields("actuator_biasprm")
+                for which in (drives, slice(self._dofs, 2 * self._dofs)):
+                    bias[rows, which, 2] = own[rows, which, 2] * values
             case "armature":
                 self._set_dofs("dof_armature", rows, lambda own: own * values)
                 self._mark_stale(rows)

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from proto_envs.components.captions import Captions
+from proto_envs.components.captions import label_embedding
 from proto_envs.components.control import Control
 from proto_envs.components.engineered.objects import ObjectGoals
 from proto_envs.components.engineered.path import PathGoals
@@ -40,7 +40,10 @@ from proto_envs.tasks.scene import Scene
 from proto_envs.tasks.steering import misses
 from proto_envs.tasks.style import alive, never, upright
 
-__all__ = ["ENGINEERED", "Sit", "Story", "engineered"]
+__all__ = ["ENGINEERED", "Drive", "Sit", "Story", "drive_path", "drive_reach", "drive_steering", "engineered"]
+
+Drive = Callable[[GoalTask, Setup, SparseShape, Control | None], EngineeredGoals]
+"""makes the controller of a task; the last argument is the task's control "goal", which commands"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +126,7 @@ class Engineered:
     task: type[GoalTask]
     numbers: Mapping[str, Any]
     """fields of the task that differ from its defaults"""
-    drive: Callable[[GoalTask, Setup, SparseShape, Control | None], EngineeredGoals]
+    drive: Drive
 
 
 def engineered(
@@ -179,20 +182,23 @@ def _story(story: Story, setup: Setup, shape: SparseShape) -> tuple[Components, 
     return replace(beneath, rewards={"story": Reward(reward)}, metrics=judged | others, controls=controls), goals
 
 
-def _drive_reach(task: GoalTask, setup: Setup, shape: SparseShape, command: Control | None) -> EngineeredGoals:
+def drive_reach(task: GoalTask, setup: Setup, shape: SparseShape, command: Control | None) -> EngineeredGoals:
+    """The hand at its point when it is judged."""
     assert isinstance(task, Reach) and isinstance(command, ReachTargets)
     place = (shape, setup.num_envs, setup.dt, setup.device)
     return ReachGoals(*place, command, hand=task.hand, due=task.judged_after)
 
 
-def _drive_path(task: GoalTask, setup: Setup, shape: SparseShape, command: Control | None) -> EngineeredGoals:
+def drive_path(task: GoalTask, setup: Setup, shape: SparseShape, command: Control | None) -> EngineeredGoals:
+    """The head on the path."""
     assert isinstance(command, PathFollower)
     return PathGoals(shape, setup.num_envs, setup.dt, setup.device, command)
 
 
-def _drive_steering(task: GoalTask, setup: Setup, shape: SparseShape, command: Control | None) -> EngineeredGoals:
+def drive_steering(task: GoalTask, setup: Setup, shape: SparseShape, command: Control | None) -> EngineeredGoals:
+    """The pelvis on its way, facing as commanded; along its way where the task has no say in that."""
     assert isinstance(command, SteeringCommand)
-    along = isinstance(task, Speeding)
+    along = isinstance(task, Speeding) or not isinstance(task, Facing)
     return SteeringGoals(shape, setup.num_envs, setup.dt, setup.device, command, along=along)
 
 
@@ -204,19 +210,17 @@ def _drive_user(task: GoalTask, setup: Setup, shape: SparseShape, command: Contr
 
 def _drive_object(task: GoalTask, setup: Setup, shape: SparseShape, command: Control | None) -> EngineeredGoals:
     assert isinstance(task, Sit) and isinstance(command, Scenery)
-    if task.text and setup.motions is None:
-        raise ValueError(f"goal 'object': text {task.text!r}: without motions there are no labels to take it from")
-    text = Captions(given(setup.motions), shape.text_size).embedding(task.text) if task.text else None
+    text = label_embedding(setup.motions, shape.text_size, task.text) if task.text else None
     return ObjectGoals(shape, setup.num_envs, setup.dt, setup.device, command, text=text)
 
 
 _STEERING = {"hold": (6.63, 6.67), "fresh_share": 1.0, "stop_share": 0.0}
 
 ENGINEERED: Mapping[str, Engineered] = {
-    "reach": Engineered(Reach, {"success_distance": 0.5}, _drive_reach),
-    "path": Engineered(PathFollow, {}, _drive_path),
-    "steering": Engineered(Turning, {**_STEERING, "speed": (1.5, 1.6)}, _drive_steering),
-    "speed": Engineered(Speeding, {**_STEERING, "speed": (0.0, 5.0)}, _drive_steering),
+    "reach": Engineered(Reach, {"success_distance": 0.5}, drive_reach),
+    "path": Engineered(PathFollow, {}, drive_path),
+    "steering": Engineered(Turning, {**_STEERING, "speed": (1.5, 1.6)}, drive_steering),
+    "speed": Engineered(Speeding, {**_STEERING, "speed": (0.0, 5.0)}, drive_steering),
     "object": Engineered(Sit, {}, _drive_object),
     "user": Engineered(Told, {}, _drive_user),
 }

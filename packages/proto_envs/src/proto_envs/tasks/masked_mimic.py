@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any, Literal, get_args
 
+from torch import Tensor
+
 from proto_envs.components import observations, tokens
+from proto_envs.components.actions import ActionMap, absolute_actions, absolute_targets
 from proto_envs.components.clip_goals import ClipGoals
 from proto_envs.components.control import Control, MotionReference
 from proto_envs.components.engineered.key_poses import KeyPoses
@@ -51,13 +54,13 @@ class MaskedMimic(Mimic, MaskRules):
 
     - "policy": all that the policy may know in one row, history left out.
     - "self" 358: the body's own state. "previous_targets" D.
-    - "sparse_poses" T x 184, "sparse_mask" T: the near frames, then the in-between poses.
+    - "sparse_poses" T x 184, "sparse_poses_mask" T: the near frames, then the in-between poses.
     - "history" H x 217, "history_mask" H.
     - "terrain" 256, where the task sees the ground.
     - "text" E, "text_mask" 1, where motions have embeddings, or `text_size` is set.
     - "object" 37, "object_mask" 1, in scenes.
-    - "expert": what the full-body tracker sees, whose actions are to be imitated (`Mimic` with the same fields); only
-      with goals from clips.
+    - "expert": what the full-body tracker sees, whose actions are to be imitated (`Mimic` with the same fields, and
+      `expert_action` for its action); only with goals from clips.
 
     ProtoMotions 1 makes 30 tokens of these: self 1, terrain 1, sparse poses 11 of 184, history 15 of 217, text 1 of
     512, object 1 of 37 (in scenes). ProtoMotions 3 makes 11: self 1, sparse poses 5 of 157, history 5 of 359, with
@@ -69,6 +72,9 @@ class MaskedMimic(Mimic, MaskRules):
     termination_distance: float | None = 0.25
     """m; an episode fails when any body is farther from its reference (ProtoMotions 1: 0.5 on uneven ground and beside
     objects). None: never"""
+    expert_action: Literal["absolute", "residual"] = "absolute"
+    """how the tracker acts that is imitated: as this task does, or by offsets from the next reference pose
+    (`residual_scale`, `residual_lead`), which `ProtoVectorEnv.expert_action` turns into actions of this task"""
     goal: GoalSource = "clip"
     """who asks"""
     goal_options: Mapping[str, Any] = field(default_factory=dict)
@@ -121,20 +127,34 @@ class MaskedMimic(Mimic, MaskRules):
         """What is beneath, the goals, the history, and the groups that show them."""
         if setup.scenes is not None and self.goal not in _IN_SCENES:
             raise ValueError(f"task MaskedMimic: goal {self.goal!r} has no place for scenes; {list(_IN_SCENES)} have")
-        shape = SparseShape(setup.robot, self.near_frames, self.far_poses, self._text_size(setup))
+        shape = self.sparse_shape(setup)
         beneath, goals = self._goals(setup, shape)
-        controls: dict[str, Control] = {**beneath.controls, "goals": goals}
-        if self.history_length:
-            controls["history"] = self._history(setup, beneath.controls)
-        groups = self._groups(setup, shape)
+        controls: dict[str, Control] = {**beneath.controls, "goals": goals, **self.history(setup, beneath.controls)}
+        senses = self.senses(setup, shape)
+        groups = {"policy": [kernel for name in senses if name not in _APART for kernel in senses[name]], **senses}
+        own: dict[str, Any] = {"action": absolute_targets(setup.robot, setup.device)}
         if self.goal == "clip":
             groups["expert"] = list(beneath.observations["policy"])
-        return replace(beneath, observations=groups, controls=controls, tokens={}, sample_style=None)
+            own["expert_action"] = self._translation(beneath.action, setup)
+        return replace(beneath, observations=groups, controls=controls, tokens={}, sample_style=None, **own)
+
+    def _tracker(self) -> Mimic:
+        """The full-body tracker with the same fields, acting as the expert does."""
+        same = {entry.name: getattr(self, entry.name) for entry in fields(Mimic)}
+        return Mimic(**{**same, "action": self.expert_action})
+
+    def _translation(self, expert: ActionMap, setup: Setup) -> Callable[[Tensor], Tensor]:
+        """From the expert's actions, with the targets that they mean, to actions of this task."""
+        if self.expert_action == "absolute":
+            return _unchanged
+        actions_of = absolute_actions(setup.robot, setup.device)
+        # Clamped as the expert's own environment clamps what it is given.
+        return lambda actions: actions_of(expert(actions.clamp(-1.0, 1.0)))
 
     def _goals(self, setup: Setup, shape: SparseShape) -> tuple[Components, SparseGoals]:
         if self.goal not in ("clip", "inbetween"):
             return engineered(self.goal, self.goal_options, self.episode_seconds, setup, shape)
-        beneath = super().components(setup)
+        beneath = self._tracker().components(setup)
         reference = beneath.controls["reference"]
         assert isinstance(reference, MotionReference)
         if self.goal == "inbetween":
@@ -144,16 +164,46 @@ class MaskedMimic(Mimic, MaskRules):
         steps = round(self.episode_seconds / setup.dt)
         return beneath, ClipGoals(shape, reference, self, episode_steps=steps, root_motion=self.tokens == "v1")
 
-    def _text_size(self, setup: Setup) -> int:
-        if self.text_size is not None:
-            return self.text_size
-        embeddings = None if setup.motions is None else setup.motions.sub_motions.embeddings
-        return 0 if embeddings is None else embeddings.shape[-1]
+    # --- what the policy sees ----------------------------------------------------------------------------------------
 
-    def _history(self, setup: Setup, controls: Mapping[str, Control]) -> PoseHistory:
+    def sparse_shape(self, setup: Setup) -> SparseShape:
+        """What goals the policy can be given."""
+        embeddings = None if setup.motions is None else setup.motions.sub_motions.embeddings
+        known = 0 if embeddings is None else embeddings.shape[-1]
+        text_size = known if self.text_size is None else self.text_size
+        return SparseShape(setup.robot, self.near_frames, self.far_poses, text_size)
+
+    def senses(self, setup: Setup, shape: SparseShape) -> dict[str, list[Kernel]]:
+        """The groups of which the policy makes tokens; `shape` is that of its goals."""
+        sparse: Kernel = partial(tokens.sparse_poses, bodies=shape.bodies, root_motion=self.tokens == "v1")
+        groups: dict[str, list[Kernel]] = {
+            "self": [observations.proprioception],
+            "previous_targets": [observations.previous_targets],
+            "sparse_poses": [sparse],
+            "sparse_poses_mask": [tokens.sparse_mask],
+        }
+        if self.ground_observations(setup):
+            groups["terrain"] = [height_map]
+        if shape.text_size:
+            groups |= {"text": [tokens.text], "text_mask": [tokens.text_mask]}
+        if seen := self.object_senses(setup):
+            groups |= {"object": [seen], "object_mask": [tokens.object_mask]}
+        if self.history_length:
+            past = tokens.past_poses if self.tokens == "v1" else tokens.past_states
+            groups |= {"history": [past], "history_mask": [tokens.history_mask]}
+        return groups
+
+    def object_senses(self, setup: Setup) -> Kernel | None:
+        """What shows the object; None: the policy knows no objects."""
+        return None if setup.scenes is None else tokens.object_box
+
+    def history(self, setup: Setup, controls: Mapping[str, Control]) -> dict[str, Control]:
+        """What remembers the past, under its name, where the policy sees it; `controls` say where episodes begin."""
+        if not self.history_length:
+            return {}
         bodies = setup.robot.skeleton.num_bodies
         poses = self.tokens == "v1"
-        return PoseHistory(
+        past = PoseHistory(
             setup.num_envs,
             setup.dt,
             setup.motions,
@@ -165,27 +215,15 @@ class MaskedMimic(Mimic, MaskRules):
             stride=self.history_stride,
             none_share=self.no_history_share,
         )
+        return {"history": past}
 
-    def _groups(self, setup: Setup, shape: SparseShape) -> dict[str, list[Kernel]]:
-        sparse: Kernel = partial(tokens.sparse_poses, bodies=shape.bodies, root_motion=self.tokens == "v1")
-        ground = self.ground_observations(setup)
-        groups: dict[str, list[Kernel]] = {
-            "self": [observations.proprioception],
-            "previous_targets": [observations.previous_targets],
-            "sparse_poses": [sparse],
-            "sparse_mask": [tokens.sparse_mask],
-        }
-        if ground:
-            groups["terrain"] = [height_map]
-        if shape.text_size:
-            groups |= {"text": [tokens.text], "text_mask": [tokens.text_mask]}
-        if setup.scenes is not None:
-            groups |= {"object": [tokens.object_box], "object_mask": [tokens.object_mask]}
-        policy = [kernel for name in groups if name != "sparse_mask" for kernel in groups[name]]
-        if self.history_length:
-            seen = tokens.past_poses if self.tokens == "v1" else tokens.past_states
-            groups |= {"history": [seen], "history_mask": [tokens.history_mask]}
-        return {"policy": policy, **groups}
+
+_APART = ("sparse_poses_mask", "history", "history_mask")
+"""groups that the group "policy" does not repeat"""
+
+
+def _unchanged(actions: Tensor) -> Tensor:
+    return actions
 
 
 def _origin(controls: Mapping[str, Control]) -> ClipOrigin:

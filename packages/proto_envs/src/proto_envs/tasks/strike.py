@@ -12,7 +12,7 @@ from torch import Tensor
 from poselib.anatomy import anatomy_of
 from poselib.rotations import rotation_6d_from_quat
 from poselib.skeleton import Skeleton
-from proto_envs.components.striking import STRIKE_TARGET, StrikeTarget
+from proto_envs.components.striking import STRIKE_TARGET, StrikeTarget, uprightness
 from proto_envs.components.terms import Kernel, Reward, Termination
 from proto_envs.context import Context, given
 from proto_envs.robots import Robot
@@ -119,7 +119,7 @@ def target_state(ctx: Context) -> Tensor:
 
 def tilt(ctx: Context, down: Kernel) -> Tensor:
     """How far the target leans, (N,) in [0, 2]: 0 upright, 1 lying or down."""
-    lean = (1.0 - _up(ctx)).clamp_min(0.0)
+    lean = (1.0 - uprightness(ctx)).clamp_min(0.0)
     return torch.where(down(ctx), torch.ones_like(lean), lean)
 
 
@@ -137,7 +137,7 @@ def approach(ctx: Context, down: Kernel, speed: float) -> Tensor:
 
 def down(ctx: Context, up: float) -> Tensor:
     """The target's own upright axis has a vertical part below `up`, (N,) bool."""
-    return _up(ctx) < up
+    return uprightness(ctx) < up
 
 
 def foul(ctx: Context, bodies: list[int], down: Kernel, force: float) -> Tensor:
@@ -154,9 +154,3 @@ def misses(ctx: Context, down: Kernel, foul: Kernel, end: int) -> Tensor:
 def target_distance(ctx: Context) -> Tensor:
     """Distance on the ground from the root to the target, m, (N,)."""
     return (given(ctx.objects).positions[:, 0] - ctx.state.body_positions[:, 0])[:, :2].norm(dim=-1)
-
-
-def _up(ctx: Context) -> Tensor:
-    """Vertical part of the target's own z axis, (N,)."""
-    x, y, _, _ = given(ctx.objects).rotations[:, 0].unbind(-1)
-    return 1.0 - 2.0 * (x.square() + y.square())
