@@ -107,7 +107,7 @@ def test_an_interrupted_run_leaves_a_checkpoint_that_resumes(tmp_path: Path):
 
 def test_play_writes_a_video_of_robot_and_reference(trained: Path, tmp_path: Path):
     video = tmp_path / "video.mp4"
-    result = run("play", str(trained), "--output", str(video), "--seconds", "0.2")
+    result = run("play", str(trained), "--video", str(video), "--seconds", "0.2")
     if "cannot render without a display" in result.stderr:
         pytest.skip("no EGL or OSMesa here")
     assert result.returncode == 0, result.stderr

@@ -90,7 +90,7 @@ def test_gymnasiums_statistics_agree_with_ours(make_env, noisy):
     pytest.importorskip("array_api_compat", reason="gymnasium's ArrayConversion needs array-api-compat")
     from gymnasium.wrappers.vector import ArrayConversion, RecordEpisodeStatistics
 
-    inner = make_env(3, task={"episode_seconds": 0.3})
+    inner = make_env(3, task={"episode_seconds": 0.3, "termination_distance": None})
     env = RecordEpisodeStatistics(ArrayConversion(inner, env_xp=torch, target_xp=np), stats_key="gymnasium")
     observation, _ = env.reset(seed=0)
     assert isinstance(observation, np.ndarray)
