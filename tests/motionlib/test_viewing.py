@@ -311,14 +311,14 @@ def test_the_page_plays_and_stands_still(viewer):
 
 def test_solids_of_the_page_have_the_right_size(walk):
     pytest.importorskip("trimesh")
-    from motionlib.viewing.browser import _solid
+    from motionlib.viewing.triangles import triangles
 
     for character in models.MODELS:
         _, shapes = shapes_of(posed(character))
         for shape in shapes:
             a, b, c = shape.size
             half = {"sphere": (a, a, a), "capsule": (a, a, a + b), "cylinder": (a, a, b), "box": (a, b, c)}[shape.kind]
-            bounds = _solid(shape).bounds
+            bounds = triangles(shape).bounds
             np.testing.assert_allclose(bounds, [[-x for x in half], half], rtol=0.05, atol=1e-3)
 
 

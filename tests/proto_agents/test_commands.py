@@ -80,7 +80,7 @@ def test_train_evaluate_play_and_resume(workspace, video, capsys):
     assert last_line["num_envs"] == 3 and last_line["seed"] == 5 and last_line["expectations_met"]
     assert {"success_rate", "mpjpe_mm", "mpjpe_root_relative_mm"} <= last_line.keys()
 
-    assert run(play, "runs/point/last", "--output", "clip.mp4", "--seconds", "0.5", "--stochastic") == 0
+    assert run(play, "runs/point/last", "--video", "clip.mp4", "--seconds", "0.5", "--stochastic") == 0
     assert (workspace / "clip.mp4").exists() and len(video) == 105
 
     assert run(train, "--resume", "runs/point", "--runner.max-samples", "400", "--runner.no-report") == 0

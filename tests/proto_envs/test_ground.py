@@ -252,7 +252,7 @@ def test_a_picture_shows_the_ground(amp, plateau):
         renderer = SceneRenderer(amp, plateau, width=160, height=128)
     except RenderError as error:
         pytest.skip(f"no OpenGL without a display: {error}")
-    qpos = renderer.model.qpos0[: renderer._robot_nq].copy()
+    qpos = renderer.model.qpos0[: renderer._picture.robot_nq].copy()
     frames = []
     for x, z in ((0.0, 2.9), (30.0, 0.9), (3.0, 2.9)):
         renderer._look_at.clear()

@@ -26,7 +26,7 @@ def renderer():
 def standing(renderer):
     """Generalised positions of the robot upright on the ground, with the camera back on it."""
     renderer._look_at.clear()
-    qpos = renderer.model.qpos0[: renderer._robot_nq].copy()
+    qpos = renderer.model.qpos0[: renderer._picture.robot_nq].copy()
     qpos[2] = 0.9
     return qpos
 
@@ -108,7 +108,7 @@ def test_the_camera_follows_the_robot(renderer, standing):
 
 
 def test_the_ghosts_pose_is_the_robots_where_both_agree(renderer, standing):
-    np.testing.assert_allclose(renderer._ghost_qpos(*ghost(0.0)), standing, atol=1e-6)
+    np.testing.assert_allclose(renderer._picture.ghost_qpos(*ghost(0.0)), standing, atol=1e-6)
 
 
 def test_the_environment_renders_each_robot_with_its_reference(renderer, make_env):

@@ -20,6 +20,7 @@ from proto_envs.border import Border, Chosen, looking_is_free
 from proto_envs.components.motion_metrics import with_detailed_metrics
 from proto_envs.components.terms import Kernel, any_failure, measure, observe, token_indices, total_reward
 from proto_envs.context import Context, RobotState
+from proto_envs.picture_model import Sight, sights
 from proto_envs.randomization.config import Randomization
 from proto_envs.randomization.randomizer import Randomizer
 from proto_envs.recording import SceneRenderer
@@ -255,8 +256,16 @@ class ProtoVectorEnv(SharedAttributes):
             return None
         if self._renderer is None:
             self._renderer = SceneRenderer(self.robot, self.ground.terrain, self.simulator.scenes)
-        controls = self.components.controls.values()
-        return self._renderer.frames(self.rendered, self.simulator, controls, self.randomization.thrown())
+        seen = zip(self.rendered, self._sights(self.rendered), strict=True)
+        frame = self._renderer.frame
+        return tuple(frame(s.qpos, s.ghost, s.markers, s.objects, camera=i) for i, s in seen)
+
+    def sight(self, index: int) -> Sight:
+        """What there is to see of one environment."""
+        return self._sights([index])[0]
+
+    def _sights(self, which: Sequence[int]) -> tuple[Sight, ...]:
+        return sights(which, self.simulator, self.components.controls.values(), self.randomization.thrown())
 
     # --- episodes ----------------------------------------------------------------------------------------------------
 

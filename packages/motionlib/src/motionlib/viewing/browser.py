@@ -13,6 +13,7 @@ from motionlib.motion import MotionError
 from motionlib.viewing.pictures import PALETTE
 from motionlib.viewing.replay import Actor, Replay
 from motionlib.viewing.shapes import Shape
+from motionlib.viewing.triangles import triangles
 
 __all__ = ["Viewer"]
 
@@ -66,7 +67,7 @@ class Viewer:
             self._labels.append(scene.add_label(f"/clip{number}/name", actor.name))
 
     def _add_mesh(self, number: int, index: int, shape: Shape) -> Any:  # noqa: ANN401 - a handle of viser
-        mesh = _solid(shape)
+        mesh = triangles(shape)
         return self.server.scene.add_mesh_simple(f"/clip{number}/solid{index}", mesh.vertices, mesh.faces)
 
     def _build_controls(self) -> None:
@@ -135,21 +136,3 @@ class Viewer:
     def close(self) -> None:
         """Stop serving."""
         self.server.stop()
-
-
-def _solid(shape: Shape) -> Any:  # noqa: ANN401 - trimesh has no types
-    """A shape as a mesh of trimesh, centred at the origin."""
-    import trimesh
-
-    a, b, c = shape.size
-    match shape.kind:
-        case "sphere":
-            return trimesh.creation.icosphere(subdivisions=2, radius=a)
-        case "capsule":
-            mesh = trimesh.creation.capsule(height=2.0 * b, radius=a, count=(12, 12))
-            mesh.apply_translation(-mesh.bounds.mean(axis=0))
-            return mesh
-        case "cylinder":
-            return trimesh.creation.cylinder(radius=a, height=2.0 * b, sections=24)
-        case _:
-            return trimesh.creation.box(extents=(2.0 * a, 2.0 * b, 2.0 * c))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -14,7 +15,7 @@ from motionlib.processing.retargeting import character_of, skeleton_of
 from poselib import models
 from poselib.skeleton import Skeleton
 
-__all__ = ["Kind", "Shape", "shapes_of"]
+__all__ = ["Kind", "Shape", "geom_shapes", "shapes_of"]
 
 Kind = Literal["sphere", "capsule", "cylinder", "box"]
 
@@ -52,15 +53,25 @@ def shapes_of(motion: Motion) -> tuple[Skeleton, tuple[Shape, ...]]:
 
 @lru_cache
 def _built_in(character: str) -> tuple[Shape, ...]:
-    names = models.skeleton(character).body_names
     model = models.character_model(character).spec().compile()
+    return geom_shapes(model, models.skeleton(character).body_names)
+
+
+def geom_shapes(model: mujoco.MjModel, body_names: Sequence[str]) -> tuple[Shape, ...]:
+    """The solids of a MuJoCo model that are fixed to some bodies, numbered as in `body_names`.
+
+    Left out: what is no solid of a kind that `Shape` knows, and groups that MuJoCo does not show by itself (3 to 5).
+    """
     shapes = []
     for geom in range(model.ngeom):
+        kind, body = _KINDS.get(int(model.geom_type[geom])), model.body(model.geom_bodyid[geom]).name
+        if kind is None or body not in body_names or model.geom_group[geom] > 2:
+            continue
         w, x, y, z = model.geom_quat[geom]
         shapes.append(
             Shape(
-                kind=_KINDS[int(model.geom_type[geom])],
-                body=names.index(model.body(model.geom_bodyid[geom]).name),
+                kind=kind,
+                body=body_names.index(body),
                 size=tuple(model.geom_size[geom].tolist()),
                 position=model.geom_pos[geom].copy(),
                 rotation=np.array([x, y, z, w]),

@@ -1,21 +1,25 @@
-"""proto-play: a video of a trained policy."""
+"""proto-play: watch a trained policy, or an environment, live in the browser; or film it."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import gymnasium
 import torch
 import tyro
+from gymnasium.vector import VectorEnv
+from torch import Tensor
 
 from proto_agents.checkpoint import CheckpointError
 from proto_agents.cli.environments import INSTALL, find_run, make_environment
 from proto_agents.cli.learners import load_policy
+from proto_agents.cli.watching import actor, watch
 from proto_agents.config import Experiment, evaluated_with, program_arguments, split_free_flags
 from proto_agents.environment import TensorEnvironment
-from proto_agents.parsing import ConfigError, merge
+from proto_agents.parsing import ConfigError, merge, parse_dataclass
+from proto_agents.spaces import Observations
 
 
 class RenderError(RuntimeError):
@@ -24,33 +28,46 @@ class RenderError(RuntimeError):
 
 @dataclass(frozen=True)
 class PlayArguments:
-    """Records a policy's behaviour. Keyword arguments of the environment: --env.KEY VALUE."""
+    """Shows a policy, or an environment, live in the browser. Keyword arguments of the environment: --env.KEY VALUE."""
 
     run: Annotated[str, tyro.conf.Positional]
-    """run folder (best/, else last/), checkpoint folder, or pretrained/<name>"""
+    """run folder (best/, else last/), checkpoint folder, pretrained/<name>, or the id of an environment"""
     overlays: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
     """laid over how it is evaluated, such as perturbation/projectiles"""
-    output: Path = Path("video.mp4")
-    """the video to write"""
-    seconds: float = 10.0
-    """simulated time"""
+    agent: Literal["zero", "random", "reference"] = "zero"
+    """who acts where an id is given: zero actions, random ones, or the targets of the clip"""
+    video: Path | None = None
+    """write a video of one robot instead, such as video.mp4"""
+    window: bool = False
+    """MuJoCo's own window instead of the browser; needs a display"""
+    num_envs: int = 4
+    """robots to choose from in the viewer"""
+    seconds: float | None = None
+    """simulated time of a video (10 if left out); wall time after which the viewer ends (never)"""
     seed: int = 0
     """of the environment's reset and of drawn actions"""
     stochastic: bool = False
     """draw actions from the policy instead of taking the most probable ones"""
+    recordings: Path = Path("recordings")
+    """folder for what is recorded in the viewer"""
+    host: str = "127.0.0.1"
+    """address that the viewer listens at; 0.0.0.0 lets other machines look, and act"""
+    port: int = 8080
+    """of the viewer's page; the next free one is taken where it is in use"""
 
 
 def record(
     experiment: Experiment,
-    checkpoint: Path,
+    checkpoint: Path | None,
     output: Path,
     *,
     seconds: float = 10.0,
     seed: int = 0,
     stochastic: bool = False,
     overlay: dict[str, Any] | None = None,
+    agent: str = "zero",
 ) -> int:
-    """Plays a checkpoint in one environment and writes a video; returns the number of frames.
+    """Plays a checkpoint, or an agent without one, in one environment and writes a video; returns the frames' number.
 
     Raises:
         RenderError: the environment cannot render, or the video writer is not installed.
@@ -65,23 +82,36 @@ def record(
     except (ConfigError, ImportError, gymnasium.error.Error) as error:
         raise RenderError(f"{experiment.env.id} cannot be made with render_mode rgb_array: {error}") from error
     try:
-        learner = load_policy(experiment, env, checkpoint)
+        act, device = _actor(experiment, env, checkpoint, agent, seed, stochastic=stochastic)
         rate = getattr(env.unwrapped, "control_hz", None) or env.metadata.get("render_fps") or 30.0
         frames = max(1, round(seconds * float(rate)))
-        stream = TensorEnvironment(env, learner.device)
+        stream = TensorEnvironment(env, device)
         observations = stream.reset(seed=seed)
-        generator = torch.Generator(learner.device).manual_seed(seed)
         with recording.VideoWriter(output, float(rate)) as writer:
             for _ in range(frames):
                 writer.write(_frame(env))
-                model = learner.model
-                action = model.act(observations, generator) if stochastic else model.act_deterministic(observations)
-                observations = stream.step(action).observations
+                observations = stream.step(act(observations)).observations
         return frames
     except recording.RenderError as error:
         raise RenderError(str(error)) from error
     finally:
         env.close()
+
+
+def _actor(
+    experiment: Experiment, env: VectorEnv, checkpoint: Path | None, agent: str, seed: int, *, stochastic: bool
+) -> tuple[Callable[[Observations], Tensor], torch.device | None]:
+    """Who acts in a video, and on which device; None: the environment's."""
+    if checkpoint is not None:
+        learner = load_policy(experiment, env, checkpoint)
+        return actor(learner, seed, stochastic=stochastic), learner.device
+    from proto_envs.viewer import ScriptedAgent, ViewerError
+    from proto_envs.viewer.session import innermost
+
+    try:
+        return ScriptedAgent(innermost(env), agent, seed=seed).act, None
+    except ViewerError as error:
+        raise RenderError(str(error)) from error
 
 
 def _frame(env: Any) -> Any:  # noqa: ANN401 - any vector environment; (height, width, 3) uint8
@@ -94,25 +124,72 @@ def _frame(env: Any) -> Any:  # noqa: ANN401 - any vector environment; (height, 
     return frames[0]
 
 
+def _what(name: str) -> tuple[Experiment, Path | None]:
+    """The experiment and checkpoint that a name means; no checkpoint where it is an environment's id.
+
+    Raises:
+        CheckpointError, ConfigError: there is none of that name.
+    """
+    if Path(name).exists() or name.startswith("pretrained/") or "-v" not in name:
+        return find_run(name)
+    return parse_dataclass(Experiment, {"env": {"id": name}}, name), None
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of proto-play."""
     rest, taken = split_free_flags(program_arguments(arguments), ("env",))
     options = tyro.cli(PlayArguments, args=rest, prog="proto-play")
     try:
-        experiment, checkpoint = find_run(options.run)
+        experiment, checkpoint = _what(options.run)
         experiment = evaluated_with(experiment, options.overlays)
+        if options.video is None:
+            _watch(options, experiment, checkpoint, taken.get("env"))
+            return
         frames = record(
             experiment,
             checkpoint,
-            options.output,
-            seconds=options.seconds,
+            options.video,
+            seconds=10.0 if options.seconds is None else options.seconds,
             seed=options.seed,
             stochastic=options.stochastic,
             overlay=taken.get("env"),
+            agent=options.agent,
         )
     except (CheckpointError, ConfigError, RenderError) as error:
         sys.exit(f"proto-play: {error}")
-    print(f"wrote {options.output} ({frames} frames of {checkpoint})")
+    print(f"wrote {options.video} ({frames} frames of {checkpoint or options.run})")
+
+
+def _watch(
+    options: PlayArguments, experiment: Experiment, checkpoint: Path | None, overlay: dict[str, Any] | None
+) -> None:
+    """Show it live.
+
+    Raises:
+        RenderError: it cannot be shown.
+        ConfigError, CheckpointError: as `watch`.
+    """
+    try:
+        from proto_envs.viewer import ViewerError
+    except ImportError as error:
+        raise RenderError(f"the viewer needs the package proto-envs ({error}); install it: {INSTALL}") from error
+    try:
+        watch(
+            experiment,
+            checkpoint,
+            options.agent,
+            num_envs=options.num_envs,
+            seed=options.seed,
+            stochastic=options.stochastic,
+            overlay=overlay,
+            recordings=options.recordings,
+            host=options.host,
+            port=options.port,
+            window=options.window,
+            seconds=options.seconds,
+        )
+    except ViewerError as error:
+        raise RenderError(str(error)) from error
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def write_report(folder: Path) -> bool:
     print_report(report, expectations, f"{experiment.name}: {checkpoint}", console)
     lines = [f"wrote {', '.join(str(path) for path in written)}", "next:"]
     lines.append(f"  proto-eval {folder} --num-envs 512 --seed 7")
-    lines.append(f"  proto-play {folder} --output {folder.name}.mp4")
+    lines.append(f"  proto-play {folder}")
     lines.append(f"  proto-train --resume {folder} --runner.max-samples {2 * experiment.runner.max_samples}")
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -199,17 +199,21 @@ class MaskedMimicModel(nn.Module):
 
     # --- networks ----------------------------------------------------------------------------------------------------
 
-    def embed(self, normalized: Observations, tokens: Iterable[str] | None = None) -> tuple[Tensor, Tensor]:
-        """Tokens (B, T, width) before the transformer, of some kinds or of all, and which are hidden, (B, T) bool."""
-        parts, hidden = [], []
+    def embed(self, normalized: Observations, tokens: Iterable[str] | None = None) -> tuple[Tensor, Tensor | None]:
+        """Tokens (B, T, width) before the transformer, of some kinds or of all, and which are hidden, (B, T) bool.
+
+        None is hidden, and attention is cheaper, where no kind has a mask.
+        """
+        parts, hidden, masked = [], [], False
         for name in self.tokens if tokens is None else tokens:
             group = normalized[name].unflatten(1, self.tokens[name])
             parts.append(self.embedders[name](group) + self.places[name])
             mask = normalized.get(f"{name}_mask")
+            masked |= mask is not None
             hidden.append(torch.zeros_like(group[..., 0], dtype=torch.bool) if mask is None else mask <= 0.0)
-        return torch.cat(parts, dim=1), torch.cat(hidden, dim=1)
+        return torch.cat(parts, dim=1), torch.cat(hidden, dim=1) if masked else None
 
-    def attend(self, tokens: Tensor, hidden: Tensor) -> Latent:
+    def attend(self, tokens: Tensor, hidden: Tensor | None) -> Latent:
         """The prior, of tokens (B, T, width), the first of which is read; `hidden` (B, T) bool are not looked at."""
         for layer in self.layers:
             tokens = layer(tokens, src_key_padding_mask=hidden)

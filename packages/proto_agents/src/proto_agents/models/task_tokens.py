@@ -99,7 +99,7 @@ class TaskTokenActor(nn.Module):
             return result | normalized
         with torch.no_grad():
             tokens, hidden = self.foundation.embed(normalized, self.kinds)
-        result |= {_TOKENS: tokens.flatten(1), _HIDDEN: hidden.float()}
+        result |= {_TOKENS: tokens.flatten(1)} | ({} if hidden is None else {_HIDDEN: hidden.float()})
         return result | {name: normalized[name] for name in self.foundation.decoder_inputs}
 
     def forward(self, prepared: Observations) -> Tensor:
@@ -108,12 +108,13 @@ class TaskTokenActor(nn.Module):
         if self.config.adaptation == "finetune":
             tokens, hidden = foundation.embed(prepared, self.kinds)
         else:
-            hidden = prepared[_HIDDEN] > 0.0
-            tokens = prepared[_TOKENS].unflatten(1, (hidden.shape[1], -1))
+            hidden = prepared[_HIDDEN] > 0.0 if _HIDDEN in prepared else None
+            tokens = prepared[_TOKENS].unflatten(1, (-1, foundation.config.transformer.width))
         if self.config.adaptation != "none":
             token = self.encoder(prepared[_GOAL]).unsqueeze(1)
             tokens = torch.cat([tokens, token], dim=1)
-            hidden = torch.cat([hidden, torch.zeros_like(hidden[:, :1])], dim=1)
+            if hidden is not None:
+                hidden = torch.cat([hidden, torch.zeros_like(hidden[:, :1])], dim=1)
         return foundation.decode(prepared, foundation.attend(tokens, hidden).mean)
 
     def _goal(self, observations: Observations) -> Tensor:

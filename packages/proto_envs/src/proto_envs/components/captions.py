@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import torch
 from torch import Tensor
 
@@ -71,17 +73,29 @@ class Captions:
         Raises:
             ValueError: for a text that no clip is labelled with.
         """
+        known = self._known
+        if not known:
+            raise ValueError(f"text {text!r}: the motions have no embeddings (motionlib.embeddings.embed_labels)")
+        if text not in known:
+            raise ValueError(f"text {text!r}: no clip is labelled so; there are {sorted(known)[:20]}")
+        return known[text]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """All texts that have an embedding, in alphabetical order."""
+        return tuple(sorted(self._known))
+
+    @cached_property
+    def _known(self) -> dict[str, Tensor]:
+        """Label to its embedding (E,)."""
         parts = self.library.sub_motions
         if not self._present or parts.embeddings is None:
-            raise ValueError(f"text {text!r}: the motions have no embeddings (motionlib.embeddings.embed_labels)")
-        known = {
+            return {}
+        return {
             label: embedding
             for part in range(len(parts))
             for label, embedding in zip(parts.labels(part), parts.embeddings[part], strict=False)
         }
-        if text not in known:
-            raise ValueError(f"text {text!r}: no clip is labelled so; there are {sorted(known)[:20]}")
-        return known[text]
 
     @staticmethod
     def _one_of(options: Tensor, generator: torch.Generator) -> Tensor:

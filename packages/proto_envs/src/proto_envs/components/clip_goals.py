@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -9,8 +11,16 @@ from poselib.rotations import heading_angle
 from proto_envs.border import looking_is_free
 from proto_envs.components.captions import Captions
 from proto_envs.components.control import MotionReference
-from proto_envs.components.masking import MaskRules, beta_2_5, constraint_mask, draw_mask, next_frame_mask
+from proto_envs.components.masking import (
+    MaskRules,
+    beta_2_5,
+    constraint_mask,
+    draw_mask,
+    fitting_constraints,
+    next_frame_mask,
+)
 from proto_envs.components.sparse_goals import SparseGoals, SparseShape
+from proto_envs.components.user_control import Menu, Settings
 from proto_envs.context import Context
 from proto_envs.goals import SparseGoal
 
@@ -50,19 +60,46 @@ class ClipGoals(SparseGoals):
         self.captions = Captions(reference.library, shape.text_size)
         self._single = SparseShape(shape.robot, near=0, far=1)
         self._rows = len(shape.bodies) + int(root_motion)
-        self._fixed: Tensor | None = None
-        if rules.constraint != "random":
-            self._fixed = constraint_mask(rules.constraint, shape.roles, len(shape.bodies) + 1).to(device)
+        self._fixed = self._mask_of(rules.constraint)
         self.held = torch.zeros(num_envs, self._rows, 2, dtype=torch.bool, device=device)
         self.gap = torch.zeros(num_envs, dtype=torch.long, device=device)
         self.gapless = torch.zeros(num_envs, dtype=torch.bool, device=device)
         self.text_end = torch.zeros(num_envs, device=device)
+        self._renewed: Tensor | None = None
+        """(n,) robots that are asked for something else with the next step"""
+
+    def _mask_of(self, constraint: str) -> Tensor | None:
+        """The mask (C + 1, 2) that holds in every slot; None: masks are drawn."""
+        if constraint == "random":
+            return None
+        shape = self.shape
+        return constraint_mask(constraint, shape.roles, len(shape.bodies) + 1).to(self.goal.mask.device)
+
+    def dials(self) -> Sequence[Menu]:
+        """What of the poses is asked for."""
+        options = ("random", *fitting_constraints(self.shape.roles))
+        return [Menu(name="constraint", options=options, start=self.rules.constraint)]
+
+    def obey(self, settings: Settings, ids: Tensor) -> None:
+        """Ask all robots for what the preset says of their poses, and those of `ids` at once."""
+        self._fixed = self._mask_of(str(settings.get("constraint", self.rules.constraint)))
+        if self._fixed is not None:
+            due = self.goal.wait[ids] <= self._left(ids).unsqueeze(1)
+            self.goal.mask[ids] = self._fixed & due.view(*due.shape, 1, 1)
+
+    def renew(self, ids: Tensor) -> bool:
+        """Ask for something else with the next step: all masks, texts and far poses are drawn anew."""
+        self._renewed = ids
+        return True
 
     # --- a new episode -----------------------------------------------------------------------------------------------
 
     def begin(self, ids: Tensor, context: Context, generator: torch.Generator) -> None:
         """Draw all slots, whether there are gaps, and what else is shown."""
         del context
+        self._draw(ids, generator)
+
+    def _draw(self, ids: Tensor, generator: torch.Generator) -> None:
         count, device = len(ids), ids.device
         goal = self.shape.empty(count, device)
         words, objects, gapless = torch.rand(3, count, generator=generator, device=device)
@@ -91,6 +128,9 @@ class ClipGoals(SparseGoals):
     def observe(self, context: Context, generator: torch.Generator) -> None:
         """Replace the poses that are past; end the text with what it describes."""
         del context
+        if self._renewed is not None:
+            self._draw(self._renewed, generator)
+            self._renewed = None
         goal, left, near = self.goal, self._left(None), self.shape.near
         goal.text_shown.logical_and_(self._clip_times(None) <= self.text_end)
         if self.shape.far:

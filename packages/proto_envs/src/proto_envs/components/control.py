@@ -12,6 +12,7 @@ from torch import Tensor
 from motionlib import BodyState, MotionLib
 from poselib.rotations import quat_multiply
 from poselib.skeleton import Skeleton
+from proto_envs.components.user_control import Dial, Menu, Settings
 from proto_envs.context import Context, ObjectState, ResetState
 from proto_envs.terrain.ground import Ground, Lift
 
@@ -102,6 +103,24 @@ class Control:
     def info(self) -> Mapping[str, Tensor]:
         """(N, ...) tensors for the `info` of a step, not aliased to the control's own."""
         return {}
+
+    def dials(self) -> Sequence[Dial | Menu]:
+        """What a person may set while robots move."""
+        return ()
+
+    def obey(self, settings: Settings, ids: Tensor) -> None:
+        """Do in environments `ids` what a person has set, from the next step on, until told otherwise.
+
+        Nobody's settings are part of `state_dict`. Episodes that begin later may forget them.
+
+        Args:
+            settings: of some of the `dials`; empty: the task decides again.
+            ids: (n,).
+        """
+
+    def renew(self, ids: Tensor) -> bool:
+        """Choose other goals in environments `ids` (n,) with the next step; False: this control does not do that."""
+        return False
 
     def ghost(self) -> Ghost | None:
         """A pose to draw beside each robot."""

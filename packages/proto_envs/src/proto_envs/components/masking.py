@@ -6,7 +6,7 @@ rotation; the last one may be the root's motion, with velocity and heading.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -21,6 +21,7 @@ __all__ = [
     "beta_2_5",
     "constraint_mask",
     "draw_mask",
+    "fitting_constraints",
     "next_frame_mask",
 ]
 
@@ -171,6 +172,11 @@ def constraint_mask(name: str, roles: Mapping[str, int], rows: int) -> Tensor:
             raise ValueError(f"constraint {name!r} is about the {role}, and no goal names it: there are {list(roles)}")
         mask[roles[role]] |= torch.tensor(kinds)
     return mask
+
+
+def fitting_constraints(roles: Container[str]) -> tuple[str, ...]:
+    """Names of the presets that are about none but these roles."""
+    return tuple(name for name, asked in CONSTRAINTS.items() if all(role in roles for role in asked))
 
 
 def draw_mask(rules: MaskRules, rows: int, count: int, generator: torch.Generator) -> Tensor:

@@ -154,14 +154,30 @@ class PathFollower(Control):
         self._dt, self._head = dt, head
         self._ahead = sample_spacing * torch.arange(samples, device=device)
         self._terrain: Terrain = FLAT
+        self._renewed: Tensor | None = None
+        """(n,) robots that are given other paths with the next step"""
 
     def begin(self, ids: Tensor, context: Context, generator: torch.Generator) -> None:
         """Draw a path for each new episode."""
-        start = context.state.body_positions[:, self._head, :2]
-        heading = heading_angle(context.state.body_rotations[:, 0])
-        self.paths[ids] = draw_paths(self.shape, start, heading, generator)
-        self.age[ids] = 0
+        self._draw(ids, context.state.body_positions, context.state.body_rotations, generator)
         self._terrain = context.terrain
+
+    def _draw(self, ids: Tensor, positions: Tensor, rotations: Tensor, generator: torch.Generator) -> None:
+        """Paths of `ids` from where their bodies are, (n, B, ...)."""
+        heading = heading_angle(rotations[:, 0])
+        self.paths[ids] = draw_paths(self.shape, positions[:, self._head, :2], heading, generator)
+        self.age[ids] = 0
+
+    def renew(self, ids: Tensor) -> bool:
+        """Give other paths with the next step."""
+        self._renewed = ids
+        return True
+
+    def observe(self, context: Context, generator: torch.Generator) -> None:
+        """Give other paths where they were asked for."""
+        if (ids := self._renewed) is not None:
+            self._draw(ids, context.state.body_positions[ids], context.state.body_rotations[ids], generator)
+            self._renewed = None
 
     def step(self, generator: torch.Generator) -> None:
         """Time goes on."""

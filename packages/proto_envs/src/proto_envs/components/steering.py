@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from proto_envs.components.control import Markers
 from proto_envs.components.timed_goal import TimedGoal
+from proto_envs.components.user_control import Dial, Menu, angle_dial
 from proto_envs.context import Context
 from proto_envs.goals import Goal, SteeringGoal
 
@@ -38,6 +40,7 @@ class SteeringCommand(TimedGoal):
         fresh_share: float,
         stop_share: float,
         average: float = 0.0,
+        faces: bool = False,
     ) -> None:
         """Say what is commanded.
 
@@ -52,6 +55,7 @@ class SteeringCommand(TimedGoal):
             fresh_share: of the changes that forget the command before.
             stop_share: of the commands that are to stand still.
             average: s, `Context.place_before` is where the root was so long ago; 0: not remembered.
+            faces: where it faces matters to the task, so that a person may set it.
         """
         x = torch.tensor([1.0, 0.0], device=device).repeat(num_envs, 1)
         age = torch.zeros(num_envs, dtype=torch.long, device=device)
@@ -59,6 +63,7 @@ class SteeringCommand(TimedGoal):
         super().__init__("steering", goal, dt, hold)
         self._speed, self._turn, self._speed_change = speed, turn, speed_change
         self._fresh_share, self._stop_share = fresh_share, stop_share
+        self._faces = faces
         self._places = torch.zeros(num_envs, 3, device=device)
         self._dt = dt
         self._trail = torch.zeros(num_envs, round(average / dt), 2, device=device)
@@ -84,6 +89,25 @@ class SteeringCommand(TimedGoal):
         now = torch.atan2(direction[:, 1], direction[:, 0])
         angle = torch.where(fresh, 2.0 * math.pi * anywhere, now + (2.0 * near - 1.0) * self._turn)
         return torch.stack([torch.cos(angle), torch.sin(angle)], dim=-1)
+
+    def dials(self) -> Sequence[Dial | Menu]:
+        """Direction and speed, and where to face if that matters; angles to the left of the world's x axis."""
+        walk = [
+            angle_dial("direction", role="turn"),
+            Dial(name="speed", unit="m/s", low=0.0, high=self._speed[1], step=0.1, start=self._speed[0], role="pace"),
+        ]
+        return [*walk, angle_dial("facing")] if self._faces else walk
+
+    def wished(self, goal: Goal, wishes: Tensor, context: Context) -> SteeringGoal:
+        """The command with what was set."""
+        assert isinstance(goal, SteeringGoal)
+        angles = {"direction": wishes[:, 0], "facing": wishes[:, 2]} if self._faces else {"direction": wishes[:, 0]}
+        parts = {}
+        for name, degrees in angles.items():
+            radians = torch.deg2rad(degrees)
+            set_to = torch.stack([torch.cos(radians), torch.sin(radians)], dim=-1)
+            parts[name] = torch.where(degrees.isnan().unsqueeze(-1), getattr(goal, name), set_to)
+        return replace(goal, speed=torch.where(wishes[:, 1].isnan(), goal.speed, wishes[:, 1]), **parts)
 
     def begin(self, ids: Tensor, context: Context, generator: torch.Generator) -> None:
         """Give first commands."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from proto_envs.components.control import Control
+from proto_envs.components.user_control import Settings, wishes
 from proto_envs.context import Context
 from proto_envs.goals import Goal
 
@@ -32,6 +33,8 @@ class TimedGoal(Control):
         self._name = name
         self._hold = (max(1, round(hold[0] / dt)), max(1, round(hold[1] / dt)))
         self._remaining = torch.zeros_like(goal.age)
+        self._wishes: Tensor | None = None
+        """(N, K) what a person has set of the dials, NaN: nothing; None where nobody ever has"""
 
     @abstractmethod
     def draw(self, goal: Goal, context: Context, generator: torch.Generator, *, first: bool) -> Goal:
@@ -44,9 +47,35 @@ class TimedGoal(Control):
             first: an episode begins, so that the present goal is of no interest.
         """
 
+    def wished(self, goal: Goal, wishes: Tensor, context: Context) -> Goal:
+        """`goal`, which was drawn, with what a person has set in place of what was drawn.
+
+        Args:
+            goal: n rows.
+            wishes: (n, K) of the K dials, in their order; NaN: not set.
+            context: of the same n environments.
+        """
+        del wishes, context
+        return goal
+
+    def obey(self, settings: Settings, ids: Tensor) -> None:
+        """Give goals of which the settings are true, from the next step on and in later episodes too."""
+        dials = self.dials()
+        if self._wishes is None:
+            self._wishes = torch.full((len(self.goal.age), len(dials)), torch.nan, device=self.goal.age.device)
+        self._wishes[ids] = wishes(dials, settings, self.goal.age.device)
+        self.renew(ids)
+
+    def renew(self, ids: Tensor) -> bool:
+        """Give other goals with the next step."""
+        self._remaining[ids] = 0
+        return True
+
     def begin(self, ids: Tensor, context: Context, generator: torch.Generator) -> None:
         """Give new episodes their first goals."""
         fresh = self.draw(self.goal.rows(ids), context, generator, first=True)
+        if self._wishes is not None:
+            fresh = self.wished(fresh, self._wishes[ids], context)
         for name, live in vars(self.goal).items():
             live[ids] = vars(fresh)[name]
         self._remaining[ids] = self._duration(len(ids), generator)
@@ -62,6 +91,8 @@ class TimedGoal(Control):
         due = self._remaining <= 0
         # All are drawn and few are kept: that needs no look at which they are.
         fresh = self.draw(self.goal, context, generator, first=False)
+        if self._wishes is not None:
+            fresh = self.wished(fresh, self._wishes, context)
         for name, live in vars(self.goal).items():
             mask = due.view(-1, *[1] * (live.dim() - 1))
             live.copy_(torch.where(mask, vars(fresh)[name], live))

@@ -65,6 +65,10 @@ class Thrower:
         self._next[ids] = 0
         self._left[ids] = self._lifetime
 
+    def throw(self, ids: Tensor) -> None:
+        """Throw in environments `ids` (n,) with the next step."""
+        self._timer.ring(ids)
+
     def act(self, generator: torch.Generator) -> None:
         """Throw a box where it is time, and take away those whose time is over."""
         due = self._timer.step(generator)

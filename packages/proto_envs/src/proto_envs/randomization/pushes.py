@@ -32,6 +32,10 @@ class Timer:
         """Begin anew in environments `ids` (n,)."""
         self.left[ids] = self._draw(len(ids), generator)
 
+    def ring(self, ids: Tensor) -> None:
+        """Make it time in environments `ids` (n,) with the next step."""
+        self.left[ids] = 0
+
     def step(self, generator: torch.Generator) -> Tensor:
         """(N,) bool, where it is time; there the countdown begins anew."""
         self.left -= 1
@@ -64,6 +68,10 @@ class Pusher:
         """Begin new episodes."""
         self._timer.reset(ids, generator)
         self._force_left[ids] = 0
+
+    def push(self, ids: Tensor) -> None:
+        """Push in environments `ids` (n,) with the next step."""
+        self._timer.ring(ids)
 
     def act(self, generator: torch.Generator) -> None:
         """Push where it is time, in the physics step that follows."""

@@ -85,6 +85,16 @@ class Randomizer:
         """What flies around the robots, for pictures."""
         return [] if self._thrower is None else [self._thrower.state()]
 
+    def disturb(self, ids: Tensor) -> str:
+        """Throw a box in environments `ids` (n,) with the next step, or else push; "" where both are off."""
+        if self._thrower is not None:
+            self._thrower.throw(ids)
+            return "throw"
+        if self._pusher is not None:
+            self._pusher.push(ids)
+            return "push"
+        return ""
+
     # --- episodes ----------------------------------------------------------------------------------------------------
 
     def seed(self, seed: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -34,6 +35,8 @@ class Facing(Steering):
     """s after a change from when on missing the command is a failure (Task Tokens: 80 steps)"""
     facing_tolerance: float = math.pi / 4
     """rad"""
+
+    faces: ClassVar[bool] = True
 
     def goal(self, setup: Setup) -> GoalParts:
         """Commands, and how well they are followed: 0.7 for the velocity, 0.3 for the facing."""

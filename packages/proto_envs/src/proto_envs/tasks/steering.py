@@ -49,6 +49,8 @@ class Steering(GoalTask):
     """s, the mean velocity of so long is what is judged (not what is rewarded): within a stride no walk is even, and a
     clip of walking misses its own mean speed by 20 % for a tenth of the time. 0: the momentary one (Task Tokens)"""
 
+    faces: ClassVar[bool] = False
+    """where the robot faces matters"""
     clips: ClassVar[tuple[str, ...]] = ("walk", "run", "turn_left0", "turn_left1", "turn_right0", "turn_right1")
 
     def goal(self, setup: Setup) -> GoalParts:
@@ -76,6 +78,7 @@ class Steering(GoalTask):
             fresh_share=self.fresh_share,
             stop_share=self.stop_share,
             average=self.average,
+            faces=self.faces,
         )
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from proto_envs.components.control import MotionReference
-from proto_envs.components.masking import constraint_mask
+from proto_envs.components.masking import constraint_mask, fitting_constraints
 from proto_envs.components.sparse_goals import EngineeredGoals, SparseShape
+from proto_envs.components.user_control import Menu, Settings
 from proto_envs.context import Context
 from proto_envs.goals import SparseGoal
 
@@ -41,7 +44,20 @@ class KeyPoses(EngineeredGoals):
         """
         super().__init__(shape, num_envs, dt, device)
         self._reference, self._spacing = reference, self.steps_in(spacing)
-        self._mask = constraint_mask(constraint, shape.roles, len(shape.bodies) + 1).to(device)
+        self._constraint = constraint
+        self._mask = self._mask_of(constraint).to(device)
+
+    def _mask_of(self, constraint: str) -> Tensor:
+        return constraint_mask(constraint, self.shape.roles, len(self.shape.bodies) + 1)
+
+    def dials(self) -> Sequence[Menu]:
+        """What of the poses is asked for."""
+        return [Menu(name="constraint", options=fitting_constraints(self.shape.roles), start=self._constraint)]
+
+    def obey(self, settings: Settings, ids: Tensor) -> None:
+        """Ask all robots for what the preset says of their poses."""
+        del ids
+        self._mask = self._mask_of(str(settings.get("constraint", self._constraint))).to(self._mask.device)
 
     def ask(self, context: Context, ids: Tensor | None) -> SparseGoal:
         """The pose at the next multiple of the spacing, or at the end of the clip."""

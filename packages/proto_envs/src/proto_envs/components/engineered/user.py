@@ -18,6 +18,7 @@ from poselib.rotations import heading_angle
 from proto_envs.components.captions import Captions
 from proto_envs.components.engineered.steering import ask_to_walk
 from proto_envs.components.sparse_goals import EngineeredGoals, SparseShape, place_body
+from proto_envs.components.user_control import Dial, Menu, Settings, angle_dial
 from proto_envs.context import Context
 from proto_envs.goals import SparseGoal
 
@@ -139,6 +140,27 @@ class UserGoals(EngineeredGoals):
         self.spoken[rows] = text is not None
         self.text[rows] = 0.0 if text is None else text
 
+    def dials(self) -> Sequence[Dial | Menu]:
+        """Where to walk and how fast, where to face, how high the head is, and the labels of the motions."""
+        shown: list[Dial | Menu] = [
+            angle_dial("direction", role="turn"),
+            Dial(name="speed", unit="m/s", low=0.0, high=_FASTEST, step=0.1, start=1.0, role="pace"),
+            angle_dial("facing"),
+        ]
+        if "head" in self.shape.roles:
+            low, start, high = (round(share * self.shape.robot.default_root_height, 1) for share in (0.5, 1.6, 2.0))
+            shown.append(Dial(name="head", unit="m", low=low, high=high, step=0.05, start=start))
+        if self._captions is not None and (labels := self._captions.labels):
+            shown.append(Menu(name="text", options=(_SILENCE, *labels), start=_SILENCE))
+        return shown
+
+    def obey(self, settings: Settings, ids: Tensor) -> None:
+        """Say what was set: a speed alone is along the world's x axis."""
+        said: dict[str, Any] = {name: value for name, value in settings.items() if value != _SILENCE}
+        if "speed" in said:
+            said.setdefault("direction", 0.0)
+        self.say(UserCommand.of(said), ids)
+
     def begin(self, ids: Tensor, context: Context, generator: torch.Generator) -> None:
         """Forget what was said; an episode has its script from the beginning."""
         self.numbers[ids], self.text[ids], self.spoken[ids] = math.nan, 0.0, False
@@ -210,6 +232,10 @@ class UserGoals(EngineeredGoals):
 
 
 _NUMBERS = 10
+_FASTEST = 5.0
+"""m/s"""
+_SILENCE = "(none)"
+"""the choice of no text"""
 
 
 def _is_finite(value: Any) -> bool:  # noqa: ANN401

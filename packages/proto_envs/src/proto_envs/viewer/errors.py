@@ -1,0 +1,5 @@
+__all__ = ["ViewerError"]
+
+
+class ViewerError(RuntimeError):
+    """Something cannot be shown or done; the message says why, and what would help."""
