@@ -7,19 +7,24 @@ from functools import partial
 from typing import Any
 
 import gymnasium
+import mujoco
 import numpy as np
 import pytest
 import torch
+from mujoco.batch import Batch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import proto_envs  # noqa: F401  registers the ids
 from motionlib import BodyState, MotionLib
-from poselib.rotations import quat_normalize
+from poselib.rotations import quat_difference, quat_normalize
 from proto_envs.context import Context, ResetState, RobotState
 from proto_envs.robots import Robot, get_robot
 from proto_envs.simulators import SimulationSettings, Simulator
 from proto_envs.simulators import make_simulator as start_engine
+from proto_envs.simulators.coordinates import Coordinates
+from proto_envs.simulators.drives import DriveLaw
+from proto_envs.simulators.mjcf import physics_spec
 from proto_envs.simulators.mujoco import MujocoSimulator
 from proto_envs.terrain import Terrain
 
@@ -262,5 +267,78 @@ def check_engine_in_an_environment(make_env: Any, roll: Any, assert_equal: Any) 
         for a, b in zip(wanted, roll(other, 5, first=12), strict=True):
             assert_equal(a, b)
         assert all(torch.isfinite(step[0]).all() for step in wanted)
+
+    return check
+
+
+def _turns(robot: Robot, positions: Tensor, targets: Tensor) -> Tensor:
+    """(n, D) rad from where joints are to where they should be, those of balls along the shortest way."""
+    now, wanted = (robot.skeleton.local_rotations_from_dofs(dofs) for dofs in (positions, targets))
+    return robot.skeleton.dofs_from_local_rotations(quat_difference(now, wanted))
+
+
+def _driven(
+    robot: Robot, gains: dict[str, Tensor], state: ResetState, targets: Tensor, steps: int, dt: float
+) -> Tensor:
+    """(n, D) rad where the drives' law alone takes joints in the air: plain torques in steps that are tiny."""
+    spec, tiny = physics_spec(robot, SimulationSettings(gravity=0.0)), 1e-4
+    spec.option.timestep = tiny
+    for actuator in spec.actuators:
+        spec.delete(actuator)
+    for joint in spec.joints:
+        joint.damping = [0.0, 0.0, 0.0]
+    model = spec.compile()
+    coordinates, law = Coordinates(robot, model, torch.device("cpu")), DriveLaw(robot, torch.device("cpu"))
+    batch = Batch(model, len(state.dof_positions), 1)
+    qpos, qvel, torques = (torch.from_numpy(batch.bind(name)) for name in ("qpos", "qvel", "qfrc_applied"))
+    batch.reset(stage=mujoco.mjtStage.mjSTAGE_NONE.value)
+    coordinates.write(state, qpos, qvel)
+    for _ in range(steps):
+        positions = coordinates.dof_positions(qpos)
+        setpoints = positions + _turns(robot, positions, targets)
+        for _ in range(round(dt / tiny)):
+            away = setpoints - coordinates.dof_positions(qpos)
+            forces = law.torques(away, coordinates.dof_velocities(qvel), **gains)
+            torques[:, coordinates.layout.dof_qvel] = forces.double()
+            batch.step(nstep=1)
+    return coordinates.dof_positions(qpos)
+
+
+@pytest.fixture
+def check_drives(make_engine: Any, resting: Any, drawn: Any) -> Callable[[str, Robot], None]:
+    """`check_drives(backend, robot)`: in each physics step drives exert what their law says, and joints move by it.
+
+    Every other robot has drives of half the stiffness, with 0.7 of the damping.
+    """
+
+    def check(backend: str, robot: Robot) -> None:
+        n, dofs = 4, robot.skeleton.num_dofs
+        law, state = DriveLaw(robot, torch.device("cpu")), resting(robot, n, height=2.0)
+        factors = {"stiffness": torch.tensor([1.0, 0.5, 1.0, 0.5]), "damping": torch.tensor([1.0, 0.7, 1.0, 0.7])}
+        gains = {name: factor.unsqueeze(-1) * getattr(law, name) for name, factor in factors.items()}
+        low, high = 0.8 * robot.skeleton.dof_limits.T
+        commands = [(0.7 * drawn(seed, n, dofs)).clamp(low, high) for seed in range(6)]
+
+        def start(**settings: Any) -> Simulator:
+            simulator = make_engine(backend, robot, n, gravity=0.0, **settings)
+            for name, factor in factors.items():
+                simulator.set_params(name, None, factor)
+            simulator.set_state(torch.arange(n), state)
+            return simulator
+
+        simulator, clipped = start(substeps=1), 0
+        for command in commands:
+            before = simulator.robot()
+            want = law.torques(_turns(robot, before.dof_positions, command), before.dof_velocities, **gains)
+            simulator.step(command)
+            torch.testing.assert_close(simulator.robot().dof_forces, want, rtol=1e-3, atol=5e-2)
+            clipped += int((want.abs() >= law.effort).sum())
+        assert clipped, "no effort is reached, so this checks less than it says"
+        simulator = start(control_hz=125.0, substeps=16)
+        for _ in range(6):
+            simulator.step(commands[0])
+        wanted = _driven(robot, gains, state, commands[0], 6, simulator.dt)
+        distances = (simulator.robot().dof_positions - wanted).abs()
+        assert distances.max() < 0.02 and distances.median() < 1e-3
 
     return check

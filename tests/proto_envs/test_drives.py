@@ -2,7 +2,6 @@
 
 import math
 
-import pytest
 import torch
 
 from poselib.rotations import angle_between
@@ -24,25 +23,8 @@ def test_spring_and_damper_together_are_clipped_to_the_effort(robot, drawn):
     torch.testing.assert_close(law.torques(away, velocities, 0.5 * kp, 2.0 * kd), half)
 
 
-@pytest.mark.parametrize("factor", [1.0, 0.5])
-def test_mujocos_drives_obey_the_law_in_every_physics_step(robot, make_simulator, resting, drawn, factor):
-    n, dofs = 8, robot.skeleton.num_dofs
-    simulator = make_simulator(robot, n, gravity=0.0, substeps=1)
-    law = DriveLaw(robot, torch.device("cpu"))
-    for name in ("stiffness", "damping"):
-        simulator.set_params(name, None, torch.full((n,), factor))
-    simulator.set_state(everywhere(simulator), resting(robot, n, height=2.0))
-    coordinates, clipped = simulator._coordinates, 0
-    for step in range(12):
-        targets = 0.7 * drawn(step, n, dofs)
-        before = simulator.robot()
-        rates, setpoints = before.dof_velocities, coordinates.setpoints(targets, simulator._qpos)
-        away = setpoints - before.dof_positions
-        simulator.step(targets)
-        want = law.torques(away, rates, factor * law.stiffness, factor * law.damping)
-        torch.testing.assert_close(simulator.robot().dof_forces, want, rtol=1e-3, atol=5e-2)
-        clipped += int((want.abs() >= law.effort).sum())
-    assert clipped, "some effort must be reached"
+def test_mujocos_drives_obey_the_law_in_every_physics_step(robot, check_drives):
+    check_drives("mujoco", robot)
 
 
 def test_a_drive_may_turn_its_joint_faster_than_effort_over_damping(amp, make_simulator, resting):

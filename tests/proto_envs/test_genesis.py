@@ -87,6 +87,11 @@ def test_it_moves_as_mujoco_does(name: str, make_genesis: Any, make_simulator: A
     assert not ours.unstable().any()
 
 
+@pytest.mark.parametrize("name", ["AMP", "SMPL"])
+def test_its_drives_obey_the_law_in_every_physics_step(name: str, check_drives: Any):
+    check_drives("genesis", get_robot(name))
+
+
 def test_balls_may_have_any_axes(amp: Robot, make_genesis: Any, make_simulator: Any):
     spec = amp.spec()
     turn = matrix_from_quat(quat_from_exp_map(torch.tensor([0.4, -0.7, 0.5]))).numpy()

@@ -94,6 +94,11 @@ def test_it_does_what_mujoco_does(name: str, make_warp: Any, make_simulator: Any
     torch.testing.assert_close(a.contact_forces.sum((1, 2)), b.contact_forces.sum((1, 2)), atol=5.0, rtol=0.05)
 
 
+@pytest.mark.parametrize("name", ["AMP", "SMPL"])
+def test_its_drives_obey_the_law_in_every_physics_step(name: str, check_drives: Any):
+    check_drives("mujoco_warp", get_robot(name))
+
+
 def test_nothing_waits_for_the_device(amp: Robot, make_warp: Any, falling: Any, count_waits: Any):
     simulator = make_warp(amp, 4, contact_forces=True)
     state, ids, some = falling(amp, 4), torch.arange(4), torch.tensor([0, 2])

@@ -64,6 +64,11 @@ def test_it_does_what_mujoco_does(name: str, make_newton: Any, make_simulator: A
         assert (getattr(a, field) - getattr(b, field)).abs().median() < tolerance, field
 
 
+@pytest.mark.parametrize("name", ["AMP", "SMPL"])
+def test_its_drives_obey_the_law_in_every_physics_step(name: str, check_drives: Any):
+    check_drives("newton", get_robot(name))
+
+
 def test_limits_of_ball_joints_hold(amp: Robot, make_newton: Any, make_simulator: Any, resting: Any):
     """Newton knows none; they are given to the solver beside it, and stay when other properties are set."""
     state = resting(amp, 2)

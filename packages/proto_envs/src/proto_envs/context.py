@@ -77,7 +77,7 @@ class RobotState:
 
     @cached_property
     def dof_forces(self) -> Tensor:
-        """(N, D) N m that the drives exerted in the last substep, damping left out."""
+        """(N, D) N m that the drives exerted in the last substep, spring and damper together."""
         return self._read("dof_forces")
 
     @cached_property

@@ -80,7 +80,8 @@ class IsaacLabSimulator:
         self._model = physics_spec(robot, settings).compile()
         self._coordinates = Coordinates(robot, self._model, torch.device("cpu"))
         self._law = DriveLaw(robot, self.device)
-        self._targets = torch.zeros(num_envs, robot.skeleton.num_dofs, device=self.device)
+        self._forces = torch.zeros(num_envs, robot.skeleton.num_dofs, device=self.device)
+        """N m, of the drives in the last physics step"""
         self._end = ExitStack()
         try:
             self._start(robot, settings)
@@ -135,20 +136,17 @@ class IsaacLabSimulator:
 
     def step(self, targets: Tensor) -> None:
         """Simulate one control step towards joint targets (N, D) rad."""
-        self._targets.copy_(targets)
         robot = self._articulation
         for _ in range(self.substeps):
+            away = targets - self._joint_level("dof_positions", None)
+            rates = self._joint_level("dof_velocities", None)
+            self._forces.copy_(self._law.torques(away, rates))
             # The joints' dampers, which the solver sees implicitly, take what is given back here.
-            efforts = self._torques() + self._law.damping * self._joint_level("dof_velocities", None)
+            efforts = self._forces + self._law.damping * rates
             robot.actuators.target_command.set_effort_index(value=efforts[:, self._our_dofs])
             robot.write_data_to_sim()
             self._sim.step(render=False)
             robot.update(self.dt / self.substeps)
-
-    def _torques(self) -> Tensor:
-        """(N, D) N m, of the drives."""
-        away = self._targets - self._joint_level("dof_positions", None)
-        return self._law.torques(away, self._joint_level("dof_velocities", None))
 
     def unstable(self) -> Tensor:
         """(N,) bool: the last step left numbers that are not finite, or larger than any that physics has."""
@@ -179,8 +177,7 @@ class IsaacLabSimulator:
             case "dof_velocities":
                 return self._rows(data.joint_vel.torch, ids, self._dofs)
             case "dof_forces":
-                torques = self._torques()
-                return torques if ids is None else torques[ids]
+                return self._forces.clone() if ids is None else self._forces[ids]
             case "contact_forces":
                 raise UnsupportedError("engine isaaclab does not measure contact forces")
         raise AttributeError(f"RobotState has no field {name!r}")
@@ -199,7 +196,7 @@ class IsaacLabSimulator:
         )
         # After the pose: where the centre of mass is that Isaac Lab keeps the velocity of depends on it.
         robot.write_root_link_velocity_to_sim_index(root_velocity=motion, env_ids=rows)
-        self._targets[ids] = joints
+        self._forces[ids] = 0.0
 
     def add_velocity(self, linear: Tensor, angular: Tensor) -> NoReturn:
         """Refuse."""

@@ -403,6 +403,7 @@ def _solver(world: newton.Model, model: mujoco.MjModel, robot: slice, settings: 
             world,
             nconmax=contacts,
             njmax=constraints + model.nv,  # dry friction in joints may be set later
+            integrator=int(model.opt.integrator),  # MJCF leaves out MuJoCo's default, which is not Newton's
             enable_multiccd=True,
             kinematic_switchable_roots=False,
         )
