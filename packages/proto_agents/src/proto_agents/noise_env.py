@@ -49,12 +49,7 @@ class EpisodeNoiseEnv(LayeredEnv):
         """Begin new episodes everywhere, or where `options["reset_mask"]` (N,) is true."""
         if seed is not None:
             self.generator.manual_seed(seed)
-        if options and "reset_mask" in options:
-            mask = torch.as_tensor(options["reset_mask"], device=self.device)
-            observations = self.inner.restart(mask)
-        else:
-            mask = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
-            observations = self.inner.reset(seed)
+        mask, observations = self._begin(seed, options)
         self._renew(mask)
         return self._shown(observations), {}
 

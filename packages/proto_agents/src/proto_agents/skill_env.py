@@ -63,6 +63,13 @@ class LayeredEnv(VectorEnv):
         self.single_observation_space = gymnasium.spaces.Dict(boxes)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
 
+    def _begin(self, seed: int | None, options: dict[str, Any] | None) -> tuple[Tensor, Observations]:
+        """Begins episodes in the inner environment; returns where, (N,) bool, and the observations of all."""
+        if options and "reset_mask" in options:
+            mask = torch.as_tensor(options["reset_mask"], device=self.device)
+            return mask, self.inner.restart(mask)
+        return torch.ones(self.num_envs, dtype=torch.bool, device=self.device), self.inner.reset(seed)
+
     def _actions(self, actions: Any) -> Tensor:  # noqa: ANN401
         """Actions as `TensorEnvironment` takes them: choices are numbered from 0."""
         actions, space = torch.as_tensor(actions, device=self.device), self.inner.single_action_space
@@ -142,12 +149,7 @@ class SkillEnv(LayeredEnv):
         """Begin new episodes, with new latents; those of `options={"reset_mask": ...}` alone, if given."""
         if seed is not None:
             self.generator.manual_seed(seed)
-        if options and "reset_mask" in options:
-            mask = torch.as_tensor(options["reset_mask"], device=self.device)
-            observations = self.inner.restart(mask)
-        else:
-            mask = torch.ones_like(self.remaining, dtype=torch.bool)
-            observations = self.inner.reset(seed)
+        mask, observations = self._begin(seed, options)
         self._renew(mask)
         return with_latents(observations, self.latents), {}
 
