@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from proto_agents.models.actor_critic import ActorCritic, ActorCriticConfig
 from proto_agents.models.distributions import Distribution
+from proto_agents.models.precision import Precision, mixed_precision
 from proto_agents.models.symmetry import Symmetry
 from proto_agents.models.transformer import ObservationTokens
 from proto_agents.optimizers import load_optimizer_state, optimizer_state
@@ -85,6 +86,8 @@ class PPOConfig:
     """of policy and value network together"""
     normalize_advantages: bool = True
     """zero mean and unit variance over the rollout"""
+    precision: Precision = "float32"
+    """of the hidden layers while learning; bfloat16 is several times faster on hardware that has it"""
     normalize_values: bool = True
     """whether the value network works in units of running return statistics"""
 
@@ -132,6 +135,7 @@ class PPO:
         if model is None:
             model = ActorCritic(observation_space, action_space, model_config, weights, symmetry, parts, tokens)
         self.model = model.to(self.device)
+        self.mixed = mixed_precision(self.config.precision, self.device)
         self.generator = torch.Generator(self.device).manual_seed(seed)
         self.learning_rate = self.config.learning_rate
         self.progress = 0.0
@@ -153,12 +157,14 @@ class PPO:
         """Draws actions for a training step; the observations enter the running statistics."""
         self.model.update_normalizers(observations)
         normalized = self.model.normalize(observations)
-        distribution = self.model.distribution(normalized)
+        with self.mixed:  # as in the update, so that the first ratio is one
+            distribution = self.model.distribution(normalized)
+            value = self.model.normalized_value(normalized)
         action = distribution.sample(self.generator)
         return PolicyStep(
             action=action,
             log_prob=distribution.log_prob(action),
-            value=self.model.value_normalizer.denormalize(self.model.normalized_value(normalized)),
+            value=self.model.value_normalizer.denormalize(value),
             parameters=distribution.parameters,
             normalized=normalized,
         )
@@ -254,8 +260,9 @@ class PPO:
         """Loss of one minibatch and its parts. rows: (M,) long; the other tensors have B rows."""
         config = self.config
         observations = {name: group.index_select(0, rows) for name, group in batch.observations.items()}
-        distribution = self.model.distribution(observations)
-        value = self.model.normalized_value(observations)
+        with self.mixed:
+            distribution = self.model.distribution(observations)
+            value = self.model.normalized_value(observations)
         minibatch_advantage, minibatch_target = advantage.index_select(0, rows), target.index_select(0, rows)
 
         log_prob = distribution.log_prob(batch.action.index_select(0, rows))
@@ -282,7 +289,8 @@ class PPO:
             parts["loss/bounds"] = excess.square().sum(dim=-1).mean()
             loss = loss + config.bounds_coefficient * parts["loss/bounds"]
         if self.auxiliary_loss is not None:
-            extra = self.auxiliary_loss(self.model, observations, distribution, self.generator)
+            with self.mixed:
+                extra = self.auxiliary_loss(self.model, observations, distribution, self.generator)
             loss, parts = loss + torch.stack(list(extra.values())).sum(), parts | extra
         with torch.no_grad():
             parts["policy/kl"] = distribution.kl_from(batch.parameters.index_select(0, rows), old_std).mean()

@@ -8,6 +8,8 @@ from typing import Literal
 import torch
 from torch import nn
 
+from proto_agents.models.precision import OutputLinear
+
 __all__ = ["ACTIVATIONS", "Activation", "mlp"]
 
 Activation = Literal["elu", "relu", "silu", "tanh"]
@@ -37,7 +39,7 @@ def mlp(
     for index, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
         is_last = index == len(sizes) - 2
         # skip_init: the default initialisation would draw from torch's global generator.
-        layer = nn.utils.skip_init(nn.Linear, inputs, outputs)
+        layer = nn.utils.skip_init(OutputLinear if is_last else nn.Linear, inputs, outputs)
         nn.init.orthogonal_(layer.weight, output_gain if is_last else hidden_gain, generator=generator)
         nn.init.zeros_(layer.bias)
         layers.append(layer)
