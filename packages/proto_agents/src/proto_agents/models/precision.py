@@ -40,7 +40,7 @@ class OutputLinear(nn.Linear):
     probability ratio.
     """
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
+    def forward(self, input: Tensor) -> Tensor:
         """(..., in) to (..., out)."""
         with torch.autocast(input.device.type, enabled=False):
             return super().forward(input.to(self.weight.dtype))
