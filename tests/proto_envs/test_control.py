@@ -138,6 +138,29 @@ def test_only_clips_that_end_are_finished_at_the_nearest_step(library, dt):
     assert finished_at == round(float(clips.durations[1]) / dt)
 
 
+@pytest.mark.parametrize(
+    ("repeat", "ending"), [(True, [False] * 3), (False, [True] * 3), (["run"], [True, False, True])]
+)
+def test_clips_that_wrap_end_unless_they_are_to_repeat(library, repeat, ending):
+    clips = library("walk", "run", "turn_left0")
+    reference = MotionReference(clips, 3, DT, start="sequential", repeat=repeat)
+    reference.reset(everyone(3), generator())
+    ended = torch.zeros(3, dtype=torch.bool)
+    for step in range(1, 60):
+        left = reference.remaining()
+        reference.step(generator())
+        assert torch.equal(reference.finished(), left <= 1)
+        ended |= reference.finished()
+        for clip in reference.finished().nonzero().flatten().tolist():
+            assert step >= round(float(clips.durations[clip]) / DT)
+    assert ended.tolist() == ending
+
+
+def test_a_clip_that_cannot_repeat_is_refused(library):
+    with pytest.raises(ValueError, match=r"repeat: 'kick' is not a clip that wraps; there are \['walk'\]"):
+        MotionReference(library("walk", "kick"), 1, DT, repeat=["kick"])
+
+
 # --- learning from failures ------------------------------------------------------------------------------------------
 
 

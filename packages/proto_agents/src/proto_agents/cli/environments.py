@@ -99,7 +99,7 @@ def of_whole_clips(experiment: Experiment) -> Experiment:
         if reference is None:
             raise ConfigError(f"whole clips: {experiment.env.id} plays none")
         library, usual = reference.library, float(inner.task.episode_seconds)
-        longest = float(library.durations.masked_fill(library.loops, 0.0).max())
+        longest = float(library.durations.masked_fill(reference.repeats, 0.0).max())
     finally:
         env.close()
     task = {"start": "sequential", "termination_distance": None, "episode_seconds": max(usual, longest + 1.0)}

@@ -211,8 +211,9 @@ class ClipGoals(SparseGoals):
 
     def _clip_times(self, ids: Tensor | None) -> Tensor:
         """(n,) s from the first frame of the clip, where it repeats from that of the present cycle."""
-        library, clips, times = self.reference.library, self.reference.clips, self.reference.times
-        times = torch.where(library.loops[clips], times.remainder(library.durations[clips]), times)
+        clips, times = self.reference.clips, self.reference.times
+        durations = self.reference.library.durations[clips]
+        times = torch.where(self.reference.repeats[clips], times.remainder(durations), times)
         return times if ids is None else times[ids]
 
     def _poses(self, wait: Tensor, ids: Tensor | None) -> SparseGoal:

@@ -198,6 +198,7 @@ class MotionReference(Control):
         ground: Ground | None = None,
         lift: Lift = "root",
         allowed: Tensor | None = None,
+        repeat: bool | Sequence[str] = True,
     ) -> None:
         """Give every environment a clip; `reset` draws which.
 
@@ -215,9 +216,10 @@ class MotionReference(Control):
             ground: what the reference moves on; None: flat.
             lift: how it is raised onto uneven ground.
             allowed: (N, M) bool, clips that each environment may play; None: all.
+            repeat: whether clips that wrap go on beyond their end, over and over, or names of those that do.
 
         Raises:
-            ValueError: for an unknown `start`.
+            ValueError: for an unknown `start` or a clip that cannot repeat.
         """
         if start not in ("random", "zero", "sequential"):
             raise ValueError(f"start={start!r}: there are 'random', 'zero' and 'sequential'")
@@ -234,6 +236,8 @@ class MotionReference(Control):
         self.ground = ground
         self.lift = lift
         self.allowed = allowed
+        self.repeats = _repeating(library, repeat)
+        """(M,) bool, clips that go on beyond their end"""
         self.clips = torch.zeros(num_envs, dtype=torch.long, device=device)
         self.starts = torch.zeros(num_envs, device=device)
         self.played = torch.zeros(num_envs, dtype=torch.long, device=device)
@@ -336,7 +340,7 @@ class MotionReference(Control):
     def remaining(self) -> Tensor:
         """(N,) long, control steps until `finished`; 2³⁰ where the clip repeats."""
         left = (self.library.durations[self.clips] - self.times) / self.dt - 0.5
-        return left.ceil().long().clamp_min(0).masked_fill(self.library.loops[self.clips], 2**30)
+        return left.ceil().long().clamp_min(0).masked_fill(self.repeats[self.clips], 2**30)
 
     def _renew(self, ids: Tensor) -> BodyState:
         """Look up what `ids` see after a reset; returns their reference now."""
@@ -354,7 +358,7 @@ class MotionReference(Control):
     def finished(self) -> Tensor:
         """True at the end of a clip that does not repeat."""
         ended = self.times + 0.5 * self.dt >= self.library.durations[self.clips]
-        return ended & ~self.library.loops[self.clips]
+        return ended & ~self.repeats[self.clips]
 
     def episode_ended(self, ids: Tensor, failed: Tensor) -> None:
         """Move the failure rate of each clip towards the share of its episodes that failed."""
@@ -383,3 +387,12 @@ class MotionReference(Control):
         for name, live in self.state_dict().items():
             live.copy_(state[name])
         self._window = None
+
+
+def _repeating(library: MotionLib, repeat: bool | Sequence[str]) -> Tensor:
+    if isinstance(repeat, bool):
+        return library.loops & repeat
+    able = [name for name, loops in zip(library.names, library.loops.tolist(), strict=True) if loops]
+    if wrong := [name for name in repeat if name not in able]:
+        raise ValueError(f"repeat: {wrong[0]!r} is not a clip that wraps; there are {able}")
+    return torch.tensor([name in repeat for name in library.names], device=library.device)

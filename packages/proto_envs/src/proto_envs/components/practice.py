@@ -59,7 +59,7 @@ class PractisedReference(MotionReference):
         self.buckets = TimeBuckets(
             library.durations,
             clip_weights=library.weights / library.durations,
-            loops=library.loops,
+            loops=self.repeats,
             seconds=bucket_seconds,
             start_share=start_at_zero,
             uniform_share=uniform_share,

@@ -57,6 +57,9 @@ class Mimic(Task):
     """s, how finely failures are told apart in time, where `start` is failures"""
     failure_weighting: bool = True
     """draw clips by how often they failed of late, unless `start` is failures, which does so in its own way"""
+    repeat: bool | tuple[str, ...] = True
+    """whether a clip that wraps is played over and over, or else ends the episode with its last frame as others do; or
+    names of the clips that are"""
     lift: Lift = "root"
     """on uneven ground: raise each reference pose by the ground's height below its root, or each body by its own"""
     joint_noise: float = 0.0
@@ -132,6 +135,7 @@ class Mimic(Task):
         common: dict[str, Any] = {
             "future_steps": self.future_steps,
             "start_at_zero": self.start_at_zero,
+            "repeat": self.repeat,
             "noise": ResetNoise(self.joint_noise, self.root_velocity_noise, self.joint_velocity_noise),
             "ground": setup.ground,
             "lift": self.lift,
