@@ -139,7 +139,7 @@ def test_only_clips_that_end_are_finished_at_the_nearest_step(library, dt):
 
 
 @pytest.mark.parametrize(
-    ("repeat", "ending"), [(True, [False] * 3), (False, [True] * 3), (["run"], [True, False, True])]
+    ("repeat", "ending"), [(True, [False] * 3), (False, [True] * 3), (["run", "crawl"], [True, False, True])]
 )
 def test_clips_that_wrap_end_unless_they_are_to_repeat(library, repeat, ending):
     clips = library("walk", "run", "turn_left0")
@@ -157,8 +157,8 @@ def test_clips_that_wrap_end_unless_they_are_to_repeat(library, repeat, ending):
 
 
 def test_a_clip_that_cannot_repeat_is_refused(library):
-    with pytest.raises(ValueError, match=r"repeat: 'kick' is not a clip that wraps; there are \['walk'\]"):
-        MotionReference(library("walk", "kick"), 1, DT, repeat=["kick"])
+    with pytest.raises(ValueError, match=r"repeat: 'kick' is not a clip that wraps; those that do are \['walk'\]"):
+        MotionReference(library("walk", "kick"), 1, DT, repeat=["kick", "crawl"])
 
 
 # --- learning from failures ------------------------------------------------------------------------------------------

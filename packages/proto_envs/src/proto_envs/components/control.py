@@ -216,7 +216,8 @@ class MotionReference(Control):
             ground: what the reference moves on; None: flat.
             lift: how it is raised onto uneven ground.
             allowed: (N, M) bool, clips that each environment may play; None: all.
-            repeat: whether clips that wrap go on beyond their end, over and over, or names of those that do.
+            repeat: whether clips that wrap go on beyond their end, over and over, or names of those that do; names
+                of clips that are not in the library do not matter.
 
         Raises:
             ValueError: for an unknown `start` or a clip that cannot repeat.
@@ -392,7 +393,8 @@ class MotionReference(Control):
 def _repeating(library: MotionLib, repeat: bool | Sequence[str]) -> Tensor:
     if isinstance(repeat, bool):
         return library.loops & repeat
-    able = [name for name, loops in zip(library.names, library.loops.tolist(), strict=True) if loops]
-    if wrong := [name for name in repeat if name not in able]:
-        raise ValueError(f"repeat: {wrong[0]!r} is not a clip that wraps; there are {able}")
-    return torch.tensor([name in repeat for name in library.names], device=library.device)
+    named = torch.tensor([name in repeat for name in library.names], device=library.device)
+    if bool((named & ~library.loops).any()):
+        wrong, able = ([library.names[i] for i in rows.nonzero().flatten()] for rows in (named & ~library.loops, library.loops))
+        raise ValueError(f"repeat: {wrong[0]!r} is not a clip that wraps; those that do are {able}")
+    return named

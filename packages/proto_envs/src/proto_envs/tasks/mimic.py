@@ -59,7 +59,7 @@ class Mimic(Task):
     """draw clips by how often they failed of late, unless `start` is failures, which does so in its own way"""
     repeat: bool | tuple[str, ...] = True
     """whether a clip that wraps is played over and over, or else ends the episode with its last frame as others do; or
-    names of the clips that are"""
+    names of the clips that are, whether or not the library has them"""
     lift: Lift = "root"
     """on uneven ground: raise each reference pose by the ground's height below its root, or each body by its own"""
     joint_noise: float = 0.0
