@@ -343,6 +343,15 @@ class ProtoVectorEnv(SharedAttributes):
             raise ClosedEnvironmentError("this environment is closed: make a new one")
 
     @property
+    def episode_steps(self) -> Tensor:
+        """(N,) long, control steps since each episode began. May be set, so that episodes end at different times."""
+        return self._steps.clone()
+
+    @episode_steps.setter
+    def episode_steps(self, steps: Tensor) -> None:
+        self._steps.copy_(steps)
+
+    @property
     def clip_names(self) -> tuple[str, ...]:
         """Names of the clips that `info["clip"]` numbers; empty for a task without motions."""
         return next((c.clip_names for c in self.components.controls.values() if c.clip_names), ())

@@ -395,6 +395,8 @@ def _repeating(library: MotionLib, repeat: bool | Sequence[str]) -> Tensor:
         return library.loops & repeat
     named = torch.tensor([name in repeat for name in library.names], device=library.device)
     if bool((named & ~library.loops).any()):
-        wrong, able = ([library.names[i] for i in rows.nonzero().flatten()] for rows in (named & ~library.loops, library.loops))
+        wrong, able = (
+            [library.names[i] for i in rows.nonzero().flatten()] for rows in (named & ~library.loops, library.loops)
+        )
         raise ValueError(f"repeat: {wrong[0]!r} is not a clip that wraps; those that do are {able}")
     return named
