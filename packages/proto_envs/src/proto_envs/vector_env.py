@@ -342,6 +342,11 @@ class ProtoVectorEnv(SharedAttributes):
         if self.closed:
             raise ClosedEnvironmentError("this environment is closed: make a new one")
 
+    def context(self) -> Context:
+        """This moment as components see it, to look at: what controls keep in it may change with the next step."""
+        with torch.no_grad():
+            return self._context(None)
+
     @property
     def episode_steps(self) -> Tensor:
         """(N,) long, control steps since each episode began. May be set, so that episodes end at different times."""

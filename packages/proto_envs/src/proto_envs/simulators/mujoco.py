@@ -78,6 +78,7 @@ class MujocoSimulator(MujocoFamily):
             mujoco.set_mju_user_warning(_log_warning)
         self.scenes = scenes = settings.scenes
         count = 1 if scenes is None else len(scenes.scenes)
+        self._described = (robot, settings)
         self.models = [physics_spec(robot, settings, i).compile() for i in range(count)]
         self.model = self.models[0]
         self.batch = Batch(self.model, num_envs, settings.threads or cpu_count())
@@ -131,7 +132,7 @@ class MujocoSimulator(MujocoFamily):
     def step(self, targets: Tensor) -> None:
         """Simulate one control step towards joint targets (N, D) rad."""
         self._parameters.settle()
-        self._ctrl.copy_(self._coordinates.setpoints(targets, self._qpos))
+        self._ctrl.copy_(self.setpoints(targets))
         self.batch.step(nstep=self.substeps)
         self._keep_forces()
         if self._pushed:
@@ -163,6 +164,18 @@ class MujocoSimulator(MujocoFamily):
         # them would take three times as long as this one over the bodies alone.
         rows = slice(None) if ids is None else ids
         return RobotState(*self._coordinates.bodies(self._qpos[rows], self._qvel[rows]), read)
+
+    def generalized_state(self) -> tuple[Tensor, Tensor]:
+        """MuJoCo's qpos (N, nq) and qvel (N, nv), float64, in new tensors."""
+        return self._qpos.clone(), self._qvel.clone()
+
+    def setpoints(self, targets: Tensor) -> Tensor:
+        """What a step towards joint targets (N, D) rad tells the actuators, (N, D)."""
+        return self._coordinates.setpoints(targets, self._qpos)
+
+    def spec(self) -> mujoco.MjSpec:
+        """What is simulated, in the first scene, ready to compile."""
+        return physics_spec(*self._described)
 
     def _ground_forces(self) -> Tensor:
         return self._contacts.clone()
