@@ -34,7 +34,7 @@ class States:
 @pytest.fixture(scope="module")
 def falling():
     """Robots that drop as they are and lose track of the clip at different times, and who watched them."""
-    settings = {"env": {"id": "ProtoMimic-AMP-v0", "motions": "walk", "task": {"termination_distance": 0.3}}}
+    settings = {"env": {"id": "ProtoMimic-AMP-v0", "motions": "walk", "task": {"termination_distance": 0.7}}}
     env = make_environment(parse_dataclass(Experiment, settings, "here"), 3)
     yield env
     env.close()

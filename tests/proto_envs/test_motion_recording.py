@@ -26,7 +26,11 @@ def test_a_recorded_clip_is_what_was_simulated(env, tmp_path):
     path = tmp_path / "walk-002.npz"
     recorder.motion(0, path.stem).save(path)
     clip = load(path)
-    assert clip.name == "walk-002" and clip.num_frames == 12 and clip.fps == pytest.approx(1.0 / env.unwrapped.simulator.dt)
+    assert (
+        clip.name == "walk-002"
+        and clip.num_frames == 12
+        and clip.fps == pytest.approx(1.0 / env.unwrapped.simulator.dt)
+    )
     seen, turned = clip.world_poses(env.unwrapped.robot.skeleton)
     torch.testing.assert_close(seen, torch.stack(positions), atol=1e-5, rtol=0)
     alike = (turned * torch.stack(rotations)).sum(-1).abs()
