@@ -10,7 +10,7 @@ from proto_agents.evaluation.html import Video, document, section, table, video_
 from proto_agents.evaluation.labels import label_of
 from proto_agents.evaluation.learning_charts import learning_chart
 from proto_agents.evaluation.runs import Group, Run, differing_settings
-from proto_agents.evaluation.statistics import interval_of_seeds
+from proto_agents.evaluation.statistics import Interval, interval_of_seeds
 from proto_agents.progress import count, duration
 
 __all__ = ["SMOOTHINGS", "render_runs"]
@@ -73,36 +73,42 @@ def _curves(groups: Sequence[Group], metrics: Sequence[str], smoothing: str) -> 
 
 
 def _results(groups: Sequence[Group], numbers: Sequence[str]) -> str:
-    """A row of each run, and one of the mean of each group of several."""
-    header = ["run", "seed", "state", "samples", "best in training"]
-    for name in numbers:
-        header += [label_of(name).title, "95 % interval"]
-    rows = []
+    """A row of each run, and before them one of the mean of each group of several."""
+    rows: list[tuple[list[str], list[tuple[str, str]], str]] = []
     for group in groups:
         several = len(group.runs) > 1
         if several:
-            cells = [group.name, f"{len(group.runs)} runs", "", "", ""]
-            for name in numbers:
-                known = [value for run in group.runs if (value := run.final(name)[0]) is not None]
-                label = label_of(name)
-                cells.append(label.format(sum(known) / len(known)) if known else "")
-                cells.append(label.format_interval(interval_of_seeds(known)))
-            rows.append(_row(cells, "new"))
+            means = [_mean(group, name) for name in numbers]
+            rows.append(([group.name, f"{len(group.runs)} runs", "", "", ""], means, "new"))
         for run in group.runs:
             cells = [str(run.folder), "" if run.seed is None else str(run.seed), run.state, count(run.samples)]
-            cells.append(_best(run))
-            for name in numbers:
-                value, interval = run.final(name)
-                cells += [
-                    "" if value is None else label_of(name).format(value),
-                    label_of(name).format_interval(interval),
-                ]
-            rows.append(_row(cells, "" if several else "new"))
+            found = [_number(name, *run.final(name)) for name in numbers]
+            rows.append(([*cells, _best(run)], found, "" if several else "new"))
+    sure = [any(found[place][1] for _, found, _ in rows) for place in range(len(numbers))]
+    header = ["run", "seed", "state", "samples", "best in training"]
+    for name, known in zip(numbers, sure, strict=True):
+        header += [label_of(name).title, *(["95 % interval"] if known else [])]
+    lines = []
+    for cells, found, kind in rows:
+        for pair, known in zip(found, sure, strict=True):
+            cells += pair if known else pair[:1]
+        lines.append(_row(cells, kind))
     about = (
         '<p class="note">Numbers of report.json where there is one, else of the last evaluation in training. '
         "Intervals: of a run over its episodes, where report.json has them; of several over their means (Student).</p>"
     )
-    return section("Results", table(header, rows) + about)
+    return section("Results", table(header, lines) + about)
+
+
+def _mean(group: Group, name: str) -> tuple[str, str]:
+    """Mean of a number over runs, and its interval, as they are shown."""
+    known = [value for run in group.runs if (value := run.final(name)[0]) is not None]
+    return _number(name, sum(known) / len(known) if known else None, interval_of_seeds(known))
+
+
+def _number(name: str, value: float | None, interval: Interval | None) -> tuple[str, str]:
+    label = label_of(name)
+    return "" if value is None else label.format(value), label.format_interval(interval)
 
 
 def _row(cells: Sequence[str], kind: str = "") -> str:
@@ -128,7 +134,9 @@ def _differences(groups: Sequence[Group]) -> str:
 
 
 def _shown(value: object) -> str:
-    """A setting as YAML would say it."""
+    """A setting as YAML would say it; nothing for one that is not there."""
+    if value is None:
+        return ""
     return yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("\n").removesuffix("\n...")
 
 
