@@ -134,10 +134,10 @@ def test_a_few_of_many_are_drawn_as_among_all(renderer, make_env):
 def test_each_camera_follows_its_own_robot(renderer, standing):
     here, there = standing.copy(), standing.copy()
     there[:2] = 1.5, 0.0
-    alone = [renderer.frame(here, camera=7) for _ in range(20)][-1]
+    alone = [renderer.frame(here, number=7) for _ in range(20)][-1]
     for _ in range(20):
-        beside = renderer.frame(here, camera=8)
-        renderer.frame(there, camera=9)
+        beside = renderer.frame(here, number=8)
+        renderer.frame(there, number=9)
     assert changed(alone, beside) < 0.001  # shadows differ by a grey level
 
 

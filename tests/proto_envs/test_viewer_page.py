@@ -190,7 +190,7 @@ def test_the_page_shows_the_robot_and_keys_and_buttons_act(watched, tmp_path):
 
         page.press("r", "KeyR")
         page.click("record (L)")
-        becomes(lambda: len(session.recorder._roots) > 1, True)
+        becomes(lambda: len(session.recorder._poses) > 1, True)
         page.click("record (L)")
         becomes(lambda: session.recorder.recording, False)
         (clip,) = (tmp_path / "recordings").glob("*.npz")

@@ -18,6 +18,7 @@ from proto_agents.models.actor_critic import ActorCriticConfig
 from proto_agents.models.masked_mimic import MaskedMimicConfig
 from proto_agents.models.task_tokens import TaskTokenConfig
 from proto_agents.parsing import ConfigError, load_yaml, merge, nearest, nested, parse_dataclass, plain
+from proto_agents.recording import RecordingConfig
 from proto_agents.runner import RunnerConfig
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "program_arguments",
     "split_free_flags",
     "with_run_folder",
+    "without_bookkeeping",
 ]
 
 Free = Annotated[dict[str, Any], tyro.conf.Fixed]
@@ -100,6 +102,8 @@ class Experiment:
     """length and bookkeeping"""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     """how the policy is judged"""
+    recording: RecordingConfig = field(default_factory=RecordingConfig)
+    """what is kept of the episodes by which it is judged"""
     expect: Annotated[dict[str, tuple[float, float]], tyro.conf.Fixed] = field(default_factory=dict)
     """metric of the evaluation: [least, greatest] accepted value"""
 
@@ -171,24 +175,28 @@ def load_experiment(names: Sequence[str], overrides: dict[str, Any] | None = Non
 
 
 def evaluated_with(experiment: Experiment, names: Sequence[str]) -> Experiment:
-    """The experiment with overlays laid over how it is evaluated, such as perturbations.
+    """The experiment with overlays laid over how it is evaluated and recorded, such as perturbations.
 
     What overlays say of the environment goes before what the experiment says of its evaluations. What is expected then
-    is for the overlays to say: the experiment's own ranges are of other conditions.
+    is for the overlays to say: the experiment's own ranges are of other conditions. What is recorded is for them to say
+    in any case: what the experiment says is about its training.
 
     Raises:
-        ConfigError: no such overlay, or one about more than environment, evaluation and expectations.
+        ConfigError: no such overlay, or one about more than environment, evaluation, recording and expectations.
     """
     if not names:
-        return experiment
+        return replace(experiment, recording=RecordingConfig())
     given, where = load_overlays(names), " + ".join(names)
-    if other := sorted(set(given) - {"env", "evaluation", "expect"}):
-        raise ConfigError(f"{where}: an evaluation takes env, evaluation and expect from overlays, not {other}")
+    if other := sorted(set(given) - {"env", "evaluation", "expect", "recording"}):
+        raise ConfigError(
+            f"{where}: an evaluation takes env, evaluation, expect and recording from overlays, not {other}"
+        )
     alone = parse_dataclass(Experiment, given, where)
     merged = parse_dataclass(Experiment, merge(plain(experiment), given), where)
     arguments = merge(experiment.evaluation.env, alone.env.keyword_arguments())
     evaluation = replace(merged.evaluation, env=merge(arguments, alone.evaluation.env))
-    return replace(experiment, env=merged.env, evaluation=evaluation, expect=alone.expect)
+    expect = alone.expect if set(given) - {"recording"} else experiment.expect
+    return replace(experiment, env=merged.env, evaluation=evaluation, expect=expect, recording=alone.recording)
 
 
 def split_free_flags(arguments: Sequence[str], prefixes: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
@@ -220,9 +228,13 @@ def split_free_flags(arguments: Sequence[str], prefixes: Sequence[str]) -> tuple
 
 def decisive_settings(experiment: Experiment) -> dict[str, Any]:
     """The experiment as plain values, without those that its result does not depend on: where and how it is kept."""
-    settings = plain(experiment)
-    settings["runner"] = {key: value for key, value in settings["runner"].items() if key not in _BOOKKEEPING}
-    return settings
+    return without_bookkeeping(plain(experiment))
+
+
+def without_bookkeeping(settings: dict[str, Any]) -> dict[str, Any]:
+    """Plain values of an experiment, such as a run's config.yaml, without where and how it is kept."""
+    runner = {key: value for key, value in settings.get("runner", {}).items() if key not in _BOOKKEEPING}
+    return {key: value for key, value in settings.items() if key != "recording"} | {"runner": runner}
 
 
 _BOOKKEEPING = ("run_dir", "threads", "logger", "report", "device", "checkpoint_every", "keep_every")

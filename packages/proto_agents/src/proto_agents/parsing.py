@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 
 import yaml
 
-__all__ = ["ConfigError", "T", "load_yaml", "merge", "nearest", "nested", "parse_dataclass", "plain"]
+__all__ = ["ConfigError", "T", "flat", "load_yaml", "merge", "nearest", "nested", "parse_dataclass", "plain"]
 
 T = TypeVar("T")
 
@@ -107,6 +107,14 @@ def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]
         old = result.get(key)
         result[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
     return result
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, by dotted key."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return found
 
 
 def nested(path: Sequence[str], value: Any) -> dict[str, Any]:  # noqa: ANN401 - any configuration value

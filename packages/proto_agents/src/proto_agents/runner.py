@@ -4,6 +4,7 @@ import signal
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -21,6 +22,7 @@ from proto_agents.environment import TensorEnvironment, Transition
 from proto_agents.evaluation import EvaluationConfig, EvaluationReport, evaluate
 from proto_agents.logging import LoggerName, Writer, make_writers
 from proto_agents.progress import Progress, count, duration
+from proto_agents.recording import Recording
 from proto_agents.spaces import Observations
 
 __all__ = ["EpisodeStatistics", "Interruption", "RunResult", "Runner", "RunnerConfig"]
@@ -111,6 +113,7 @@ class Runner:
         discriminator: DiscriminatorReward | None = None,
         evaluation_env: VectorEnv | None = None,
         evaluation: EvaluationConfig | None = None,
+        recording: Recording | None = None,
         experiment: Mapping[str, Any] | None = None,
         quiet: bool = False,
     ) -> None:
@@ -123,6 +126,7 @@ class Runner:
             discriminator: rewards what passes for an expert's, and learns to tell.
             evaluation_env: a second environment; without it nothing is evaluated and best/ is not written.
             evaluation: seed and limits of evaluations.
+            recording: films evaluations, or writes their motion.
             experiment: what config.yaml will say; the configurations given here where None.
             quiet: print nothing.
 
@@ -138,6 +142,7 @@ class Runner:
         self.discriminator = discriminator
         self.evaluation_env = evaluation_env
         self.evaluation = evaluation or EvaluationConfig()
+        self.recording = recording
         self.experiment = dict(experiment) if experiment is not None else self._own_experiment()
         self.folder = Path(self.config.run_dir or "runs/unnamed")
         self.progress = Progress(enabled=not quiet)
@@ -167,7 +172,7 @@ class Runner:
                 is_best = False
                 due = self._due(config.evaluate_every, before) and self.samples >= config.evaluate_from
                 if due or self.samples >= config.max_samples:
-                    values |= self._evaluate()
+                    values |= self._evaluate(writers)
                     is_best = self._is_best()
                 for writer in writers:
                     writer.write(self.samples, {"iteration": self.iteration} | values)
@@ -254,11 +259,15 @@ class Runner:
             return transition
         return replace(transition, observations=self.env.restart(ended))
 
-    def _evaluate(self) -> dict[str, float]:
+    def _evaluate(self, writers: tuple[Writer, ...]) -> dict[str, float]:
         if self.evaluation_env is None:
             return {}
-        policy = self.learner.model.act_deterministic
-        self.report = evaluate(self.evaluation_env, policy, self.evaluation, self.learner.device)
+        env, policy, device = self.evaluation_env, self.learner.model.act_deterministic, self.learner.device
+        with nullcontext(()) if self.recording is None else self.recording.of(self.samples) as evaluators:
+            self.report = evaluate(env, policy, self.evaluation, device, evaluators=evaluators)
+        for video in () if self.recording is None else self.recording.take_videos():
+            for writer in writers:
+                writer.write_video(self.samples, video)
         return {f"evaluation/{name}": value for name, value in self.report.values().items()}
 
     def _is_best(self) -> bool:

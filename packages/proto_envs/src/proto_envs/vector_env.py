@@ -258,7 +258,7 @@ class ProtoVectorEnv(SharedAttributes):
             self._renderer = SceneRenderer(self.robot, self.ground.terrain, self.simulator.scenes)
         seen = zip(self.rendered, self._sights(self.rendered), strict=True)
         frame = self._renderer.frame
-        return tuple(frame(s.qpos, s.ghost, s.markers, s.objects, camera=i) for i, s in seen)
+        return tuple(frame(s.qpos, s.ghost, s.markers, s.objects, number=i) for i, s in seen)
 
     def sight(self, index: int) -> Sight:
         """What there is to see of one environment."""

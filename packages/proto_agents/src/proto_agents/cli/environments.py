@@ -76,11 +76,11 @@ def make_environment(
     return with_skills(experiment, env)
 
 
-def make_evaluation_environment(experiment: Experiment) -> VectorEnv:
+def make_evaluation_environment(experiment: Experiment, render_mode: str | None = None) -> VectorEnv:
     """Makes what the experiment's policy is judged in. Ours measure motion in detail there, unless told not to."""
     settings = experiment.evaluation
     ours: dict[str, Any] = {"detailed_metrics": True} if experiment.env.id.startswith("Proto") else {}
-    return make_environment(experiment, settings.num_envs, merge(ours, settings.env))
+    return make_environment(experiment, settings.num_envs, merge(ours, settings.env), render_mode)
 
 
 def of_whole_clips(experiment: Experiment) -> Experiment:

@@ -11,9 +11,9 @@ import torch
 from gymnasium.vector import VectorEnv
 from torch import Tensor
 
-from proto_agents.cli.environments import INSTALL, make_environment
+from proto_agents.cli.environments import make_environment
 from proto_agents.cli.learners import load_policy
-from proto_agents.cli.play import RenderError
+from proto_agents.cli.pictures import RenderError, frame_rate, load_recording, render
 from proto_agents.config import Experiment
 from proto_agents.environment import TensorEnvironment
 from proto_agents.evaluation import EpisodeRecord, Policy
@@ -79,11 +79,8 @@ def _film(
     experiment: Experiment, checkpoint: Path, env: VectorEnv, record: EpisodeRecord, rows: Sequence[int]
 ) -> dict[int, bytes]:
     """The mp4 file of each of the episodes `rows`."""
-    try:
-        from proto_envs import recording
-    except ImportError as error:
-        raise RenderError(f"writing a video needs the package proto-envs ({error}); install it: {INSTALL}") from error
-    rate = float(getattr(env.unwrapped, "control_hz", None) or env.metadata.get("render_fps") or 30.0)
+    recording = load_recording()
+    rate = frame_rate(env)
     lengths = record.columns["mean_episode_length"]
     left = {row: max(1, min(int(lengths[row]), round(LONGEST * rate))) for row in rows}
     learner = load_policy(experiment, env, checkpoint)
@@ -116,14 +113,11 @@ def _play(
 
 def _pictures(env: VectorEnv, rows: Sequence[int]) -> dict[int, Any]:
     """One of each environment in `rows`, (height, width, 3) uint8."""
-    try:
-        frames = env.render()
-    except Exception as error:  # a missing display or driver shows up as whatever the renderer raises
-        raise RenderError(f"rendering failed: {error}") from error
-    if frames is not None and len(frames) == len(rows):
+    frames = render(env)
+    if len(frames) == len(rows):
         return dict(zip(rows, frames, strict=True))
-    if frames is None or len(frames) != env.num_envs:
-        raise RenderError("the environment rendered nothing")
+    if len(frames) != env.num_envs:
+        raise RenderError(f"the environment rendered {len(frames)} pictures of {env.num_envs}")
     return {row: frames[row] for row in rows}
 
 

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,8 @@ from proto_agents.cli.environments import find_run, learner_device, make_evaluat
 from proto_agents.cli.evaluation_files import DRAWN, command_line, write_folder, write_page
 from proto_agents.cli.learners import load_policy
 from proto_agents.cli.perturbations import read_perturbations, without_own_perturbations
+from proto_agents.cli.pictures import RenderError
+from proto_agents.cli.recording import EpisodeRecorder, seed_labels
 from proto_agents.cli.robustness import (
     check,
     find_trained,
@@ -31,8 +34,9 @@ from proto_agents.config import Experiment, evaluated_with, program_arguments, s
 from proto_agents.evaluation import EvaluationReport, Evaluator, Policy, check_expectations, evaluate
 from proto_agents.evaluation.curves import CurveEvaluator
 from proto_agents.evaluation.style import StyleEvaluator
-from proto_agents.parsing import ConfigError, merge
+from proto_agents.parsing import ConfigError, merge, parse_dataclass, plain
 from proto_agents.progress import Progress
+from proto_agents.recording import RecordingConfig
 from proto_agents.skill_evaluation import SkillEvaluator
 from proto_agents.spaces import observation_sizes
 
@@ -41,7 +45,8 @@ from proto_agents.spaces import observation_sizes
 class EvaluateArguments:
     """Plays one episode per environment with deterministic actions; exit code 1 where the experiment's `expect:` is
     missed. With --perturb or --checkpoints: a table of all of them, which `expect:` has no say in. Keyword arguments of
-    the environment: --env.KEY VALUE, such as --env.task.speed 2.
+    the environment: --env.KEY VALUE, such as --env.task.speed 2. With opt/record_video or opt/record_motion:
+    --recording.KEY VALUE, such as --recording.cameras "[side, top]".
     """  # noqa: D205
 
     run: Annotated[str, tyro.conf.Positional] = ""
@@ -67,8 +72,9 @@ class EvaluateArguments:
     whole_clips: bool = False
     """play every clip from its first frame to its end, also after a failure (tracking)"""
     output: Path | None = None
-    """folder for report.json, summary.md and failed_clips.txt, a motion list of the clips that failed; with --perturb
-    or --checkpoints for robustness.json and robustness.csv"""
+    """folder for report.json, summary.md and failed_clips.txt, a motion list of the clips that failed, and for videos/
+    and motions/ of opt/record_video and opt/record_motion (left out: the run folder); with --perturb or --checkpoints
+    for robustness.json and robustness.csv"""
     report: Path | None = None
     """HTML file for a page with tables, charts and videos of the best, a median and the worst episode; with --perturb
     or --checkpoints with curves and the table"""
@@ -82,7 +88,12 @@ class EvaluateArguments:
 
 
 def evaluate_checkpoint(
-    experiment: Experiment, checkpoint: Path, *, evaluators: Sequence[Evaluator] = (), intervals: bool = False
+    experiment: Experiment,
+    checkpoint: Path,
+    *,
+    evaluators: Sequence[Evaluator] = (),
+    intervals: bool = False,
+    recordings: Path | None = None,
 ) -> EvaluationReport:
     """Evaluates a checkpoint as its experiment says, watched by evaluators.
 
@@ -91,15 +102,24 @@ def evaluate_checkpoint(
         checkpoint: its folder.
         evaluators: beside those that the environment has numbers for, see `evaluators_for`.
         intervals: also say how sure each number is.
+        recordings: folder for what the experiment says is to be recorded; None: nothing is.
+
+    Raises:
+        RenderError: it is to be filmed, and cannot be.
     """
-    settings = experiment.evaluation
-    env = make_evaluation_environment(experiment)
+    settings, recording = experiment.evaluation, experiment.recording
+    films = recordings is not None and recording.video
+    env = make_evaluation_environment(experiment, "rgb_array" if films else None)
     try:
         learner = load_policy(experiment, env, checkpoint)
         policy = learner.model.act_deterministic
         skills = skill_evaluators(experiment, env, checkpoint, policy)
         watching = [*evaluators_for(env, settings.seed), *skills, *evaluators]
-        return evaluate(env, policy, settings, learner.device, evaluators=watching, intervals=intervals)
+        with ExitStack() as stack:
+            if recordings is not None and (recording.video or recording.motion):
+                recorder = EpisodeRecorder(env, recording, recordings, seed_labels(settings))
+                watching.append(stack.enter_context(recorder))
+            return evaluate(env, policy, settings, learner.device, evaluators=watching, intervals=intervals)
     finally:
         env.close()
 
@@ -140,15 +160,22 @@ def _experts_of(sample: Callable[..., Tensor], clips: Tensor) -> Tensor:
     return sample(len(clips), clips=clips)
 
 
-def evaluated_as_asked(experiment: Experiment, options: EvaluateArguments, env: dict[str, Any]) -> Experiment:
+def evaluated_as_asked(
+    experiment: Experiment, options: EvaluateArguments, env: dict[str, Any], recording: dict[str, Any] | None = None
+) -> Experiment:
     """The experiment, evaluated as the command line says.
 
     Args:
         experiment: as it was trained.
         options: of the command line.
         env: keyword arguments of the environment from there.
+        recording: settings of what is recorded from there.
     """
     experiment = evaluated_with(experiment, options.overlays)
+    if recording:
+        wanted = merge(plain(experiment.recording), recording)
+        parsed = parse_dataclass(RecordingConfig, wanted, "the command line", "recording")
+        experiment = replace(experiment, recording=parsed)
     given = {name: getattr(options, name) for name in ("num_envs", "seconds", "steps", "seed", "seeds")}
     changes = {name: value for name, value in given.items() if value is not None}
     if options.seconds is not None and options.steps is None:
@@ -159,6 +186,14 @@ def evaluated_as_asked(experiment: Experiment, options: EvaluateArguments, env: 
         experiment = replace(experiment, runner=replace(experiment.runner, device=options.device))
     experiment = replace(experiment, evaluation=replace(experiment.evaluation, env=merge(overlay, env), **changes))
     return of_whole_clips(experiment) if options.whole_clips else experiment
+
+
+def recordings_folder(options: EvaluateArguments, experiment: Experiment, checkpoint: Path) -> Path:
+    """Where recordings go: --output, else the run folder, or recordings/ for what is no run of one's own."""
+    if options.output is not None:
+        return options.output
+    is_run = (checkpoint.parent / "metrics.jsonl").is_file()
+    return checkpoint.parent if is_run else Path("recordings") / experiment.name
 
 
 def compare(options: EvaluateArguments, env: dict[str, Any]) -> None:
@@ -185,7 +220,7 @@ def compare(options: EvaluateArguments, env: dict[str, Any]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of proto-eval."""
-    rest, taken = split_free_flags(program_arguments(arguments), ("env",))
+    rest, taken = split_free_flags(program_arguments(arguments), ("env", "recording"))
     options = tyro.cli(EvaluateArguments, args=rest, prog="proto-eval")
     env = taken.get("env", {})
     try:
@@ -197,11 +232,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.metric:
             raise ConfigError("--metric chooses what the table of --perturb or --checkpoints shows; all is shown here")
         trained, checkpoint = find_run(options.run)
-        experiment = evaluated_as_asked(trained, options, env)
+        experiment = evaluated_as_asked(trained, options, env, taken.get("recording"))
         curves = CurveEvaluator(DRAWN if options.report else ())
-        report = evaluate_checkpoint(experiment, checkpoint, evaluators=[curves], intervals=True)
-    except (CheckpointError, ConfigError) as error:
+        recordings = recordings_folder(options, experiment, checkpoint)
+        report = evaluate_checkpoint(experiment, checkpoint, evaluators=[curves], intervals=True, recordings=recordings)
+    except (CheckpointError, ConfigError, RenderError) as error:
         sys.exit(f"proto-eval: {error}")
+    if (experiment.recording.video or experiment.recording.motion) and not options.json:
+        print(f"recorded into {recordings}")
     expectations = check_expectations(report, experiment.expect)
     passed = all(result.passed for result in expectations)
     if options.output is not None:

@@ -12,7 +12,7 @@ import yaml
 
 from proto_agents.checkpoint import load_state, write_atomically
 from proto_agents.cli.episode_videos import episode_videos
-from proto_agents.cli.play import RenderError
+from proto_agents.cli.pictures import RenderError
 from proto_agents.config import Experiment
 from proto_agents.evaluation import EvaluationReport, ExpectationResult
 from proto_agents.evaluation.charts import clip_chart, distribution_chart, svg_of, time_chart

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,15 +16,13 @@ from torch import Tensor
 from proto_agents.checkpoint import CheckpointError
 from proto_agents.cli.environments import INSTALL, find_run, make_environment
 from proto_agents.cli.learners import load_policy
+from proto_agents.cli.pictures import Pictures, RenderError, frame_rate, load_recording
 from proto_agents.cli.watching import actor, watch
 from proto_agents.config import Experiment, evaluated_with, program_arguments, split_free_flags
 from proto_agents.environment import TensorEnvironment
 from proto_agents.parsing import ConfigError, merge, parse_dataclass
+from proto_agents.recording import CameraName
 from proto_agents.spaces import Observations
-
-
-class RenderError(RuntimeError):
-    """The environment or the machine cannot render."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,13 @@ class PlayArguments:
     agent: Literal["zero", "random", "reference"] = "zero"
     """who acts where an id is given: zero actions, random ones, or the targets of the clip"""
     video: Path | None = None
-    """write a video of one robot instead, such as video.mp4"""
+    """write a video instead, such as video.mp4"""
+    filmed: int = 1
+    """robots in the video, tiled"""
+    cameras: tuple[CameraName, ...] = ("follow",)
+    """of the video; with several, each robot has a row and each camera a column"""
+    size: tuple[int, int] = (640, 480)
+    """px of the video, width and height of one robot from one camera; multiples of 16"""
     window: bool = False
     """MuJoCo's own window instead of the browser; needs a display"""
     num_envs: int = 4
@@ -66,30 +71,31 @@ def record(
     stochastic: bool = False,
     overlay: dict[str, Any] | None = None,
     agent: str = "zero",
+    filmed: int = 1,
+    cameras: Sequence[CameraName] = ("follow",),
+    size: tuple[int, int] = (640, 480),
 ) -> int:
-    """Plays a checkpoint, or an agent without one, in one environment and writes a video; returns the frames' number.
+    """Plays a checkpoint, or an agent without one, and writes a video, picture by picture; returns their number.
 
     Raises:
         RenderError: the environment cannot render, or the video writer is not installed.
     """
-    try:
-        from proto_envs import recording
-    except ImportError as error:
-        raise RenderError(f"writing a video needs the package proto-envs ({error}); install it: {INSTALL}") from error
+    recording = load_recording()
     arguments = merge(experiment.evaluation.env, overlay or {})
     try:
-        env = make_environment(experiment, 1, arguments, render_mode="rgb_array")
+        env = make_environment(experiment, filmed, arguments, render_mode="rgb_array")
     except (ConfigError, ImportError, gymnasium.error.Error) as error:
         raise RenderError(f"{experiment.env.id} cannot be made with render_mode rgb_array: {error}") from error
     try:
         act, device = _actor(experiment, env, checkpoint, agent, seed, stochastic=stochastic)
-        rate = getattr(env.unwrapped, "control_hz", None) or env.metadata.get("render_fps") or 30.0
-        frames = max(1, round(seconds * float(rate)))
+        rate = frame_rate(env)
+        frames = max(1, round(seconds * rate))
         stream = TensorEnvironment(env, device)
         observations = stream.reset(seed=seed)
-        with recording.VideoWriter(output, float(rate)) as writer:
+        drawn = Pictures(env, range(filmed), cameras, size)
+        with closing(drawn) as pictures, recording.VideoWriter(output, rate) as writer:
             for _ in range(frames):
-                writer.write(_frame(env))
+                writer.write(pictures.take())
                 observations = stream.step(act(observations)).observations
         return frames
     except recording.RenderError as error:
@@ -112,16 +118,6 @@ def _actor(
         return ScriptedAgent(innermost(env), agent, seed=seed).act, None
     except ViewerError as error:
         raise RenderError(str(error)) from error
-
-
-def _frame(env: Any) -> Any:  # noqa: ANN401 - any vector environment; (height, width, 3) uint8
-    try:
-        frames = env.render()
-    except Exception as error:  # a missing display or driver shows up as whatever the renderer raises
-        raise RenderError(f"rendering failed: {error}") from error
-    if frames is None or len(frames) == 0 or frames[0] is None:
-        raise RenderError("the environment rendered nothing")
-    return frames[0]
 
 
 def _what(name: str) -> tuple[Experiment, Path | None]:
@@ -154,6 +150,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             stochastic=options.stochastic,
             overlay=taken.get("env"),
             agent=options.agent,
+            filmed=options.filmed,
+            cameras=options.cameras,
+            size=options.size,
         )
     except (CheckpointError, ConfigError, RenderError) as error:
         sys.exit(f"proto-play: {error}")

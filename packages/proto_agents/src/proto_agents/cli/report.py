@@ -8,9 +8,12 @@ from rich.console import Console
 from proto_agents.checkpoint import load_state, write_atomically
 from proto_agents.cli.environments import find_run
 from proto_agents.cli.evaluate import evaluate_checkpoint
-from proto_agents.cli.play import RenderError, record
+from proto_agents.cli.pictures import RenderError
+from proto_agents.cli.play import record
 from proto_agents.cli.summary import print_report
 from proto_agents.evaluation import check_expectations
+from proto_agents.logging import WandbWriter
+from proto_agents.parsing import plain
 from proto_agents.plots import plot_learning_curve
 
 
@@ -18,7 +21,7 @@ def write_report(folder: Path) -> bool:
     """Evaluates the best checkpoint of a run folder and writes its report; returns whether `expect:` is met."""
     console = Console()
     experiment, checkpoint = find_run(str(folder))
-    report = evaluate_checkpoint(experiment, checkpoint)
+    report = evaluate_checkpoint(experiment, checkpoint, intervals=True)
     expectations = check_expectations(report, experiment.expect)
     content = report.to_dict() | {
         "checkpoint": checkpoint.name,
@@ -39,6 +42,10 @@ def write_report(folder: Path) -> bool:
         written.append(folder / "video.mp4")
     except RenderError as error:
         console.print(f"no video: {error}", markup=False)
+    if experiment.runner.logger == "wandb":
+        writer = WandbWriter(folder, plain(experiment))
+        writer.write_report(report.values(), written)
+        writer.close()
     print_report(report, expectations, f"{experiment.name}: {checkpoint}", console)
     lines = [f"wrote {', '.join(str(path) for path in written)}", "next:"]
     lines.append(f"  proto-eval {folder} --num-envs 512 --seed 7")

@@ -3,7 +3,7 @@
 import itertools
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +14,7 @@ from proto_agents.checkpoint import CheckpointError, find_checkpoint, load_state
 from proto_agents.cli.environments import find_run
 from proto_agents.cli.train import parse_arguments
 from proto_agents.config import FREE_MAPPINGS, Experiment, config_root, decisive_settings, find_overlay
-from proto_agents.parsing import ConfigError, load_yaml, nested, parse_dataclass
+from proto_agents.parsing import ConfigError, flat, load_yaml, nested, parse_dataclass
 
 State = Literal["new", "interrupted", "finished"]
 
@@ -224,13 +224,6 @@ def _text(value: Any) -> str:  # noqa: ANN401 - YAML
 
 def _comparable(experiment: Experiment) -> dict[str, Any]:
     """What must be the same for a run to go on, by dotted key."""
-    flat = _flat(decisive_settings(experiment))
-    del flat["runner.max_samples"]
-    return flat
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
+    settings = flat(decisive_settings(experiment))
+    del settings["runner.max_samples"]
+    return settings

@@ -14,6 +14,8 @@ from proto_agents.algorithms.distillation import Distillation
 from proto_agents.checkpoint import CheckpointError
 from proto_agents.cli.environments import discriminator_reward, find_run, make_environment
 from proto_agents.cli.learners import completed, make_learner
+from proto_agents.cli.pictures import RenderError
+from proto_agents.cli.recording import TrainingRecording
 from proto_agents.cli.report import write_report
 from proto_agents.config import (
     FREE_MAPPINGS,
@@ -99,8 +101,11 @@ def prepared(experiment: Experiment, resume: Path | None = None) -> Iterator[Run
         experiment = completed(experiment)
     settings = experiment.evaluation
     env = make_environment(experiment)
-    evaluation_env = make_environment(experiment, settings.num_envs, settings.env)
+    recording, folder = experiment.recording, Path(experiment.runner.run_dir)
+    render_mode = "rgb_array" if recording.video else None
+    evaluation_env = make_environment(experiment, settings.num_envs, settings.env, render_mode)
     try:
+        records = recording.video or recording.motion
         learner = make_learner(experiment, env, resumed=resume is not None)
         if isinstance(learner, Distillation):
             size, seed = learner.model.config.latent_size, experiment.runner.seed
@@ -113,6 +118,7 @@ def prepared(experiment: Experiment, resume: Path | None = None) -> Iterator[Run
             discriminator=discriminator_reward(experiment, env, learner.device),
             evaluation_env=evaluation_env,
             evaluation=settings,
+            recording=TrainingRecording(evaluation_env, recording, settings, folder) if records else None,
             experiment=plain(experiment),
         )
         if resume is not None:
@@ -148,7 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if result.interrupted:
             sys.exit(130)
         passed = write_report(result.folder) if experiment.runner.report else True
-    except (CheckpointError, ConfigError, NonFiniteError) as error:
+    except (CheckpointError, ConfigError, NonFiniteError, RenderError) as error:
         sys.exit(f"proto-train: {error}")
     sys.exit(0 if passed else 1)
 

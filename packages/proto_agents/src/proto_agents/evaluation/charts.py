@@ -16,10 +16,10 @@ from proto_agents.evaluation.robustness import UNPERTURBED, Estimate, Robustness
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["clip_chart", "distribution_chart", "robustness_chart", "svg_of", "time_chart"]
+__all__ = ["COLORS", "clip_chart", "distribution_chart", "make_panels", "robustness_chart", "svg_of", "time_chart"]
 
 _BLUE, _GREEN, _RED, _GREY = "#2f6db5", "#2e8b57", "#c0392b", "#8a94a0"
-_COLORS = (_BLUE, "#d9822b", _GREEN, "#8e44ad", _RED, "#16808a", "#7a5c3e", "#c2499d", "#5f6b77", "#9aa31f")
+COLORS = (_BLUE, "#d9822b", _GREEN, "#8e44ad", _RED, "#16808a", "#7a5c3e", "#c2499d", "#5f6b77", "#9aa31f")
 """of policies beside each other, taken in turn"""
 _WIDTH = 11.0
 """inches, of all charts"""
@@ -60,7 +60,7 @@ def time_chart(curves: Mapping[str, Curve], unfailed: Tensor, step_seconds: floa
         unfailed: (T,) share.
         step_seconds: s per control step.
     """
-    figure, panels = _panels(len(curves) + 1)
+    figure, panels = make_panels(len(curves) + 1)
     time = step_seconds * torch.arange(1, len(unfailed) + 1)
     panels[0].step(time, 100.0 * unfailed, where="post", color=_GREEN, linewidth=1.5)
     panels[0].set_ylim(0, 103)
@@ -88,7 +88,7 @@ def distribution_chart(report: EvaluationReport) -> "Figure":
     if not known:
         raise ValueError("the report has no numbers of single episodes to draw")
     lost = torch.cat([~r.columns.get("success_rate", r.columns["survival_rate"]) for r in records])
-    figure, panels = _panels(len(known))
+    figure, panels = make_panels(len(known))
     for panel, (name, values) in zip(panels, known.items(), strict=True):
         chosen = ~values.isnan()
         groups = [values[chosen & ~lost].tolist(), values[chosen & lost].tolist()]
@@ -162,13 +162,13 @@ def robustness_chart(
     if not names:
         return None
     label, policies = label_of(metric), robustness.policies
-    figure, panels = _panels(len(names))
+    figure, panels = make_panels(len(names))
     for panel, name in zip(panels, names, strict=True):
         conditions = [condition for condition in robustness.conditions if condition.perturbation == name]
         numbers = [condition.number for condition in conditions]
         nothing = (unperturbed or {}).get(name)
         for index, policy in enumerate(policies):
-            color = _COLORS[index % len(_COLORS)]
+            color = COLORS[index % len(COLORS)]
             calm, *found = (_point(policy.estimate(c, metric), label.kind) for c in (UNPERTURBED, *conditions))
             panel.axhline(calm[0], color=color, linewidth=0.9, linestyle="--", alpha=0.6)
             if None in numbers:
@@ -219,7 +219,7 @@ def _marks(
     panel.errorbar(places, means, reach, fmt="o", color=color, markersize=5, capsize=3, label=name)
 
 
-def _panels(count: int) -> tuple["Figure", list[Any]]:
+def make_panels(count: int) -> tuple["Figure", list[Any]]:
     """A figure with that many axes, three beside each other."""
     from matplotlib.figure import Figure
 

@@ -10,7 +10,7 @@ from proto_agents.evaluation.expectations import ExpectationResult
 from proto_agents.evaluation.labels import grouped, label_of
 from proto_agents.evaluation.report import EvaluationReport
 
-__all__ = ["Page", "Video", "document", "render_page", "section", "table"]
+__all__ = ["Page", "Video", "document", "render_page", "section", "table", "video_figures"]
 
 _TILES = (
     "success_rate",
@@ -171,15 +171,18 @@ def table(header: Sequence[str], rows: Sequence[str]) -> str:
 
 
 def _videos(videos: Sequence[Video]) -> str:
-    if not videos:
-        return ""
+    return section("Episodes", video_figures(videos)) if videos else ""
+
+
+def video_figures(videos: Sequence[Video]) -> str:
+    """Videos beside each other, as HTML."""
     figures = "".join(
         f'<figure><video controls muted loop playsinline preload="metadata" '
         f'src="data:video/mp4;base64,{base64.b64encode(video.data).decode()}"></video>'
         f"<figcaption><b>{escape(video.title)}</b> {escape(video.caption)}</figcaption></figure>"
         for video in videos
     )
-    return section("Episodes", f'<div class="videos">{figures}</div>')
+    return f'<div class="videos">{figures}</div>'
 
 
 def _settings(page: Page) -> str:

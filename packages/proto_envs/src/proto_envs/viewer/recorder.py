@@ -6,11 +6,8 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
-from motionlib import Motion
 from motionlib.viewing import RenderError
+from proto_envs.motion_recording import MotionRecorder
 from proto_envs.recording import SceneRenderer, VideoWriter
 from proto_envs.vector_env import ProtoVectorEnv
 from proto_envs.viewer.errors import ViewerError
@@ -30,8 +27,7 @@ class Recorder:
 
     def _begin(self) -> None:
         self.recording = False
-        self._roots: list[Tensor] = []
-        self._poses: list[Tensor] = []
+        self._poses: MotionRecorder | None = None
         self._stack = ExitStack()
         self._video: VideoWriter | None = None
 
@@ -50,6 +46,7 @@ class Recorder:
             raise ViewerError(f"cannot record into {self._folder}: {error.strerror}") from error
         self._path = self._folder / next(n for n in (name, *(f"{name}-{k}" for k in range(2, 1000))) if n not in taken)
         self._open_video()
+        self._poses = MotionRecorder(self._env, [index], self._fps)
         self.recording = True
         self.add()
         return f"recording {self._path.name}" + (f" without a video: {self._cannot_draw}" if self._cannot_draw else "")
@@ -69,14 +66,11 @@ class Recorder:
 
     def add(self) -> None:
         """Take the present pose and picture."""
-        if not self.recording:
+        if self._poses is None:
             return
-        state, skeleton, i = self._env.simulator.robot(), self._env.robot.skeleton, self._index
-        joints = skeleton.local_rotations_from_dofs(state.dof_positions[i], state.body_rotations[i, 0])
-        self._roots.append(state.body_positions[i, 0].cpu())
-        self._poses.append(joints.cpu())
+        self._poses.add()
         if self._video is not None and self._renderer is not None:
-            sight = self._env.sight(i)
+            sight = self._env.sight(self._index)
             self._video.write(self._renderer.frame(sight.qpos, sight.ghost, sight.markers, sight.objects))
 
     def stop(self) -> tuple[Path, ...]:
@@ -85,22 +79,12 @@ class Recorder:
         Raises:
             ViewerError: they cannot be written; what was recorded is lost.
         """
-        if not self.recording:
+        if self._poses is None:
             return ()
-        if len(self._roots) < 2:
+        if len(self._poses) < 2:
             self.cancel()
             return ()
-        skeleton = self._env.robot.skeleton
-        motion = Motion(
-            name=self._path.name,
-            fps=self._fps,
-            body_names=skeleton.body_names,
-            parents=skeleton.parents,
-            offsets=skeleton.offsets,
-            root_positions=torch.stack(self._roots),
-            local_rotations=torch.stack(self._poses),
-            source=f"recorded from {type(self._env.task).__name__} on {self._env.robot.name}",
-        )
+        motion = self._poses.motion(0, self._path.name)
         files = [self._path.with_suffix(".npz")]
         if self._video is not None:
             files.append(self._video.path)
