@@ -11,7 +11,7 @@ STEPS = 12
 @pytest.mark.parametrize(
     "wrap",
     [
-        wrappers.RecordEpisodeStatistics,
+        lambda env: wrappers.RecordEpisodeStatistics(env, stats_key="statistics"),  # "episode" is there already
         wrappers.NormalizeReward,
         wrappers.ClipAction,
         lambda env: wrappers.ClipReward(env, 0.0, 0.5),
