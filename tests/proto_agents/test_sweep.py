@@ -19,10 +19,10 @@ from scipy.stats import t as student
 
 from proto_agents.checkpoint import load_state
 from proto_agents.cli import sweep
-from proto_agents.cli.sweep_jobs import cpu_shares
 from proto_agents.cli.sweep_runs import flag, make_runs, read_grid, read_seeds
 from proto_agents.cli.sweep_scripts import shell_script, slurm_script
 from proto_agents.cli.train import parse_arguments
+from proto_agents.distributed import cpu_shares
 from proto_agents.parsing import ConfigError, plain
 
 PAGE = (Path(__file__).parents[2] / "docs" / "sweeps.md").read_text(encoding="utf-8")

@@ -51,9 +51,11 @@ class EnvironmentConfig:
     id: str = ""
     """registered id, such as ProtoMimic-AMP-v0 or CartPole-v1"""
     num_envs: int = 512
-    """environments simulated side by side"""
+    """environments simulated side by side, in all processes that train together"""
     motions: str | tuple[str, ...] | None = None
     """motion clips or a packed library; None: the environment's default"""
+    shard_motions: bool = False
+    """where several processes train together: each has its share of the clips alone, and practises those for itself"""
     backend: str | None = None
     """simulator; None: the environment's default"""
     device: str | None = None
@@ -225,7 +227,7 @@ def decisive_settings(experiment: Experiment) -> dict[str, Any]:
     return settings
 
 
-_BOOKKEEPING = ("run_dir", "threads", "logger", "report", "device", "checkpoint_every", "keep_every")
+_BOOKKEEPING = ("run_dir", "auto_resume", "threads", "logger", "report", "device", "checkpoint_every", "keep_every")
 
 
 def default_run_folder(name: str) -> Path:

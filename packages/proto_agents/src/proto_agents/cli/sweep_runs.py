@@ -3,7 +3,7 @@
 import itertools
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -11,9 +11,10 @@ from typing import Any, Literal
 import yaml
 
 from proto_agents.checkpoint import CheckpointError, find_checkpoint, load_state
+from proto_agents.cli.beginning import difference
 from proto_agents.cli.environments import find_run
 from proto_agents.cli.train import parse_arguments
-from proto_agents.config import FREE_MAPPINGS, Experiment, config_root, decisive_settings, find_overlay
+from proto_agents.config import FREE_MAPPINGS, Experiment, config_root, find_overlay
 from proto_agents.parsing import ConfigError, load_yaml, nested, parse_dataclass
 
 State = Literal["new", "interrupted", "finished"]
@@ -85,13 +86,8 @@ class SweepRun:
             stored, _ = find_run(str(self.folder), ("last",))
         except CheckpointError:
             return
-        there, wanted = (_comparable(experiment) for experiment in (stored, self.experiment))
-        for key in sorted(there.keys() | wanted.keys()):
-            if there.get(key) != wanted.get(key):
-                raise ConfigError(
-                    f"{self.folder} holds a run with other settings: {key} is {there.get(key)!r} there, not "
-                    f"{wanted.get(key)!r}; choose another --folder"
-                )
+        if differs := difference(stored, self.experiment):
+            raise ConfigError(f"{self.folder} holds a run with other settings: {differs}; choose another --folder")
 
 
 def read_grid(items: Sequence[str]) -> list[Axis]:
@@ -220,17 +216,3 @@ def _text(value: Any) -> str:  # noqa: ANN401 - YAML
         case list():
             return "-".join(map(_text, value))
     return re.sub(r"[^\w.+-]+", "-", str(value)).strip("-")
-
-
-def _comparable(experiment: Experiment) -> dict[str, Any]:
-    """What must be the same for a run to go on, by dotted key."""
-    flat = _flat(decisive_settings(experiment))
-    del flat["runner.max_samples"]
-    return flat
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
