@@ -1,7 +1,7 @@
 """An experiment: the typed configuration of a run, composed from YAML overlays and command-line flags."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
@@ -33,6 +33,7 @@ __all__ = [
     "load_experiment",
     "load_overlays",
     "program_arguments",
+    "split_arguments",
     "split_free_flags",
     "with_run_folder",
 ]
@@ -249,6 +250,23 @@ def with_run_folder(experiment: Experiment) -> Experiment:
         raise ConfigError(f"{chosen} already holds a run; go on with --resume {chosen}, or choose another run folder")
     folder = chosen or str(default_run_folder(experiment.name))
     return replace(experiment, runner=replace(experiment.runner, run_dir=folder))
+
+
+def split_arguments(arguments: Sequence[str], names: Set[str]) -> tuple[list[str], list[str]]:
+    """What a command takes for itself, overlays first, and the flags that are for proto-train.
+
+    Args:
+        arguments: of the command.
+        names: of its own flags, without "--".
+    """
+    own: list[str] = []
+    others: list[str] = []
+    taking = own  # words before the first flag are overlays
+    for word in arguments:
+        if word.startswith("--"):
+            taking = own if word.removeprefix("--").partition("=")[0] in {*names, "help"} else others
+        (own if word == "-h" else taking).append(word)
+    return own, others
 
 
 def program_arguments(arguments: Sequence[str] | None) -> list[str]:
