@@ -105,8 +105,7 @@ def make_vector_env(
     made = dict(terrain=under, scenes=beside, threads=threads, max_contacts=max_contacts, device=str(device))
     chosen = dict(control_hz=control_hz, substeps=substeps, contact_forces=detailed_metrics, **made)
     engine = make_simulator(backend, robot, num_envs, _settings(configured, robot, perturbed, num_envs, chosen))
-    chosen_clips = _clips(motions, configured, robot, beside)
-    clips = load_motions(chosen_clips, robot, engine.device, _shard(motion_shard))
+    clips = load_motions(_clips(motions, configured, robot, beside), robot, engine.device, _shard(motion_shard))
     parts = (robot, configured, engine, clips)
     return ProtoVectorEnv(*parts, autoreset_mode=mode, uneven=uneven, randomization=perturbed, **shown)
 
