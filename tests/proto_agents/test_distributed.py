@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -101,3 +102,15 @@ def test_decisions_are_made_together(ranks):
             "averaged": {"both": 0.5, "of 0": 7.0, "of 1": 7.0},
             "seed": 10 + 1_000_003 * number,
         }
+
+
+@pytest.mark.slow
+def test_two_processes_learn_as_one_does_with_as_many_environments(tmp_path):
+    done = subprocess.run([sys.executable, str(SCRIPT), str(tmp_path), "learning"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    two, one = (np.array(json.loads((tmp_path / f"returns-{number}.json").read_text())) for number in (2, 1))
+    early = [row["episode/return"] for seed in range(8) for row in lines(tmp_path / f"1-{seed}")[1:3]]
+    assert min(one.mean(), two.mean()) > np.mean(early) + 2.0  # both have learned
+    error = np.hypot(one.std(ddof=1), two.std(ddof=1)) / np.sqrt(8)
+    assert abs(one.mean() - two.mean()) < 3.0 * error
+    assert not np.isin(two, one).any()

@@ -1,11 +1,12 @@
 """What two processes compute together, each result next to what one process makes of the same data.
 
 Run as a script, `two_ranks.py FOLDER`, it becomes two processes, which write `rank0.pt` and `rank1.pt`, and single
-ones, which write `alone.pt` and `one_goes_on.pt`.
+ones, which write `alone.pt` and `one_goes_on.pt`; `two_ranks.py FOLDER learning`, three that write how well they learn.
 """
 
 import contextlib
 import importlib.util
+import json
 import os
 import shutil
 import signal
@@ -103,7 +104,8 @@ def update():
 def runner(folder, iterations, config=LIVELY, env=None, discriminator=False, **settings):
     """Of eight environments, all ranks together."""
     env = env or toys.PointEnv(8 // distributed.world_size(), groups=discriminator)
-    learner = PPO(env.single_observation_space, env.single_action_space, config, MODEL, seed=5)
+    seed = settings.get("seed", 5)
+    learner = PPO(env.single_observation_space, env.single_action_space, config, MODEL, seed=seed)
     style = DiscriminatorConfig(hidden_sizes=(8,), minibatch_size=16, gradient_steps=2, kind="amp", replay_size=100)
     reward = DiscriminatorReward(3, lambda count: noise(count, 3), style) if discriminator else None
     if reward is not None:
@@ -207,6 +209,19 @@ def agreements():
     }
 
 
+def learning(folder):
+    """Mean return of the episodes of the last ten of forty iterations, for each of eight seeds."""
+    returns = []
+    for seed in range(8):
+        place = folder / f"{distributed.world_size()}-{seed}"
+        runner(place, 40, seed=seed).run()
+        if distributed.is_main():
+            rows = [json.loads(line) for line in (place / "metrics.jsonl").read_text().splitlines()]
+            returns.append(sum(row["episode/return"] for row in rows[-10:]) / 10.0)
+    if distributed.is_main():
+        (folder / f"returns-{distributed.world_size()}.json").write_text(json.dumps(returns))
+
+
 def one_goes_on(folder):
     """One process resumes what two have done six iterations of."""
     shutil.copytree(folder / "parts", folder / "one_goes_on")
@@ -221,12 +236,16 @@ def alone(folder):
 
 
 def together(folder):
+    results = {"normalizer": normalizer(), "regression": regression(), "update": update()}
+    results |= {"agreements": agreements(), "training": training(folder), "style": style(folder)}
+    results |= {"distillation": distillation(folder), "resumed": resumed(folder)}
+    results |= {"interrupted": interrupted(folder)}
+    torch.save(results, folder / f"rank{distributed.rank()}.pt")
+
+
+def joined(function, folder):
     with distributed.joined():
-        results = {"normalizer": normalizer(), "regression": regression(), "update": update()}
-        results |= {"agreements": agreements(), "training": training(folder), "style": style(folder)}
-        results |= {"distillation": distillation(folder), "resumed": resumed(folder)}
-        results |= {"interrupted": interrupted(folder)}
-        torch.save(results, folder / f"rank{distributed.rank()}.pt")
+        function(folder)
 
 
 def forked(function, **variables):
@@ -242,7 +261,7 @@ def forked(function, **variables):
     os._exit(0)
 
 
-def main(folder):
+def main(folder, for_two, for_one):
     torch.set_num_threads(1)
     weight = torch.nn.Parameter(torch.zeros(1))
     weight.grad = torch.zeros(1)
@@ -251,9 +270,8 @@ def main(folder):
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     start = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    ranks = [forked(lambda: together(folder), **start, RANK=number, LOCAL_RANK=number) for number in "01"]
-    wait([*ranks, forked(lambda: alone(folder))])
-    wait([forked(lambda: torch.save(one_goes_on(folder), folder / "one_goes_on.pt"))])
+    ranks = [forked(lambda: joined(for_two, folder), **start, RANK=number, LOCAL_RANK=number) for number in "01"]
+    wait([*ranks, forked(lambda: for_one(folder))])
 
 
 def wait(children):
@@ -264,4 +282,9 @@ def wait(children):
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    place = Path(sys.argv[1])
+    if "learning" in sys.argv:
+        main(place, learning, learning)
+    else:
+        main(place, together, alone)
+        wait([forked(lambda: torch.save(one_goes_on(place), place / "one_goes_on.pt"))])
