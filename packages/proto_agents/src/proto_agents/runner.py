@@ -1,12 +1,9 @@
 """The training loop: collect, update, log, evaluate, checkpoint."""
 
-import signal
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import FrameType, TracebackType
 from typing import Any, Literal
 
 import torch
@@ -20,12 +17,13 @@ from proto_agents.algorithms.discriminator_reward import DiscriminatorReward
 from proto_agents.algorithms.learner import Buffer, Learner
 from proto_agents.environment import TensorEnvironment, Transition
 from proto_agents.evaluation import EvaluationConfig, EvaluationReport, evaluate
+from proto_agents.interruption import Interruption
 from proto_agents.logging import LoggerName, Writer, make_writers
 from proto_agents.progress import Progress, count, duration
 from proto_agents.rank_states import of_this_rank, with_other_ranks
 from proto_agents.spaces import Observations
 
-__all__ = ["EpisodeStatistics", "Interruption", "RunResult", "Runner", "RunnerConfig"]
+__all__ = ["EpisodeStatistics", "RunResult", "Runner", "RunnerConfig"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,12 +187,11 @@ class Runner:
                     self._save(("best",) * is_best + (f"step-{self.samples}",) * is_kept)
                 self._show(values, self.samples - start_samples, time.monotonic() - started)
             self._save()
+            interrupted = interruption.requested_anywhere()
             self._say_end(interruption, writers)
             # A launcher that sees one process gone ends the others: not while rank 0 writes.
             distributed.wait_for_all()
-        return RunResult(
-            samples=self.samples, interrupted=interruption.requested, folder=self.folder, report=self.report
-        )
+        return RunResult(samples=self.samples, interrupted=interrupted, folder=self.folder, report=self.report)
 
     def _open_folder(self) -> tuple[Writer, ...]:
         checkpoints.write_atomically(self.folder / "config.yaml", yaml.safe_dump(self.experiment, sort_keys=False))
@@ -356,7 +353,7 @@ class Runner:
         trained, total = sum(p.numel() for p in acting if p.requires_grad), sum(p.numel() for p in acting)
         self.progress.say(f"policy of {total:,} weights, {trained:,} of them trained")
 
-    def _say_end(self, interruption: "Interruption", writers: tuple[Writer, ...]) -> None:
+    def _say_end(self, interruption: Interruption, writers: tuple[Writer, ...]) -> None:
         for writer in writers:
             writer.close()
         if interruption.requested:
@@ -373,48 +370,6 @@ class Runner:
             "evaluation": asdict(self.evaluation),
         }
         return {name: _plain(part) for name, part in parts.items()}
-
-
-class Interruption:
-    """Turns SIGINT, SIGTERM and SIGUSR1 into a request; a second SIGINT acts as usual. A context manager.
-
-    Whoever sends one of the others sends it again, or another, before it kills: SLURM does at a time limit.
-    """
-
-    def __init__(self) -> None:
-        self.requested = False
-        self.name = ""
-        self._previous: dict[signal.Signals, Any] = {}
-
-    def __enter__(self) -> "Interruption":
-        if threading.current_thread() is threading.main_thread():  # Python allows handlers only there
-            for number in _SIGNALS:
-                self._previous[number] = signal.signal(number, self._request)
-        return self
-
-    def requested_anywhere(self) -> bool:
-        """Whether this process or one that trains with it was told to end; then all of them are."""
-        self.requested = distributed.any_rank(self.requested)
-        return self.requested
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._restore()
-
-    def _request(self, number: int, frame: FrameType | None) -> None:
-        self.requested = True
-        self.name = signal.Signals(number).name
-        if number == signal.SIGINT:
-            signal.signal(number, self._previous.pop(signal.SIGINT))
-
-    def _restore(self) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-        self._previous = {}
-
-
-_SIGNALS = tuple(signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
 
 
 def _strip(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

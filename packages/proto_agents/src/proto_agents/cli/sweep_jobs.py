@@ -10,8 +10,8 @@ from typing import Literal
 
 from proto_agents.cli.sweep_runs import SweepRun
 from proto_agents.distributed import cpu_shares
+from proto_agents.interruption import Interruption
 from proto_agents.progress import Progress, duration
-from proto_agents.runner import Interruption
 
 Outcome = Literal["finished", "failed", "interrupted", "not started"]
 
