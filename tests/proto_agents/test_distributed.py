@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from proto_agents import distributed
 from proto_agents.checkpoint import load_state, load_tensors
+from proto_agents.cli.environments import make_training_environment
+from proto_agents.config import Experiment
+from proto_agents.parsing import parse_dataclass
+from proto_agents.rank_states import of_this_rank
 
 SCRIPT = Path(__file__).with_name("two_ranks.py")
 
@@ -102,6 +107,50 @@ def test_decisions_are_made_together(ranks):
             "averaged": {"both": 0.5, "of 0": 7.0, "of 1": 7.0},
             "seed": 10 + 1_000_003 * number,
         }
+
+
+@pytest.fixture
+def as_rank(monkeypatch):
+    """Has this process take itself for one of several, as long as they exchange nothing."""
+
+    def pretend(rank, processes):
+        monkeypatch.setattr(distributed, "rank", lambda: rank)
+        monkeypatch.setattr(distributed, "world_size", lambda: processes)
+
+    return pretend
+
+
+def test_another_number_of_processes_shares_what_there_is(as_rank):
+    mine = {"environment/x": torch.zeros(1), "episode/returns": torch.zeros(1), "learner/generator": torch.ones(4)}
+    stored = {"learner/optimizer/0/step": torch.tensor(7.0), "discriminator/replay/samples": torch.zeros(2, 3), **mine}
+    stored |= {f"rank1/{name}": tensor + 1.0 for name, tensor in mine.items()}
+    stored["rank1/discriminator/replay/samples"] = torch.ones(2, 3)
+    cpu, draws = torch.device("cpu"), []
+    for rank, replay in ((0, 0.0), (1, 1.0), (2, 0.0)):
+        as_rank(rank, 3)
+        state = of_this_rank(stored, 2, 11, cpu)
+        assert state.keys() == {"learner/optimizer/0/step", "discriminator/replay/samples", "learner/generator"}
+        assert torch.equal(state["discriminator/replay/samples"], torch.full((2, 3), replay))
+        generator = torch.Generator()
+        generator.set_state(state["learner/generator"])
+        draws.append(float(torch.rand(1, generator=generator)))
+    assert len(set(draws)) == 3
+    as_rank(1, 2)
+    assert of_this_rank(stored, 2, 11, cpu)["environment/x"] == 1.0
+
+
+def test_clips_are_shared_out_or_practised_by_all(as_rank):
+    kind = {"id": "ProtoMimic-AMP-v0", "num_envs": 6, "motions": ["walk", "kick", "punch"], "kwargs": {"threads": 1}}
+    as_rank(1, 2)
+    sharded = make_training_environment(parse_dataclass(Experiment, {"env": kind | {"shard_motions": True}}, "test"))
+    assert sharded.num_envs == 3 and sharded.clip_names == ("kick",)
+    whole = make_training_environment(parse_dataclass(Experiment, {"env": kind}, "test"))
+    assert whole.num_envs == 3 and whole.clip_names == ("walk", "kick", "punch")
+    # What waits to be counted with the others' is part of the state of those that practise together.
+    waiting = "control.reference.ended"
+    assert waiting in whole.state_dict() and waiting not in sharded.state_dict()
+    sharded.close()
+    whole.close()
 
 
 @pytest.mark.slow
