@@ -238,7 +238,7 @@ class Runner:
             self.statistics.returns.copy_(tensors["episode/returns"])
             self.statistics.lengths.copy_(tensors["episode/lengths"])
         else:  # a new seed, or the environments would repeat the episodes of the run's beginning
-            self.progress.say("the environment's state is not in the checkpoint: its episodes start anew")
+            self.progress.say("no state of such environments is in the checkpoint: their episodes start anew")
             self.observations = self.env.reset(seed=distributed.rank_seed(anew))
 
     def _collect(self, buffer: Buffer) -> dict[str, float]:
