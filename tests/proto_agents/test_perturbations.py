@@ -48,7 +48,9 @@ def test_an_overlay_of_an_evaluation_goes_before_what_the_run_says_of_its_evalua
 
 
 def test_an_evaluation_takes_no_training_settings_from_an_overlay():
-    with pytest.raises(ConfigError, match=r"opt/smoke: an evaluation takes env, evaluation, expect and recording.*\['runner'\]"):
+    with pytest.raises(
+        ConfigError, match=r"opt/smoke: an evaluation takes env, evaluation, expect and recording.*\['runner'\]"
+    ):
         evaluated_with(Experiment(), ["opt/smoke"])
     with pytest.raises(ConfigError, match=r"no overlay 'perturbation/frction'.*did you mean 'perturbation/friction'"):
         evaluated_with(Experiment(), ["perturbation/frction"])

@@ -19,10 +19,11 @@ from scipy.stats import t as student
 
 from proto_agents.checkpoint import load_state
 from proto_agents.cli import sweep
-from proto_agents.cli.sweep_jobs import cpu_shares
 from proto_agents.cli.sweep_runs import flag, make_runs, read_grid, read_seeds
 from proto_agents.cli.sweep_scripts import shell_script, slurm_script
 from proto_agents.cli.train import parse_arguments
+from proto_agents.config import split_arguments
+from proto_agents.distributed import cpu_shares
 from proto_agents.parsing import ConfigError, plain
 
 PAGE = (Path(__file__).parents[2] / "docs" / "sweeps.md").read_text(encoding="utf-8")
@@ -131,8 +132,9 @@ def test_seeds_are_written_with_commas_or_blanks():
 
 
 def test_flags_are_told_apart():
-    own, others = sweep.split_arguments(
-        ["a", "b", "--env.num-envs", "4", "--grid", "x.y=-1,2", "z=3", "--runner.no-report", "--jobs=2", "--print"]
+    own, others = split_arguments(
+        ["a", "b", "--env.num-envs", "4", "--grid", "x.y=-1,2", "z=3", "--runner.no-report", "--jobs=2", "--print"],
+        sweep.OWN_FLAGS,
     )
     assert own == ["a", "b", "--grid", "x.y=-1,2", "z=3", "--jobs=2", "--print"]
     assert others == ["--env.num-envs", "4", "--runner.no-report"]
@@ -279,7 +281,7 @@ def test_a_signal_makes_runs_save_and_the_same_command_goes_on(monkeypatch, caps
 
 @pytest.mark.parametrize("command", re.findall(r"^proto-sweep ([^|>\n]*)", PAGE, re.MULTILINE))
 def test_every_command_in_the_docs_is_understood(command):
-    own, flags = sweep.split_arguments(shlex.split(command))
+    own, flags = split_arguments(shlex.split(command), sweep.OWN_FLAGS)
     options = tyro.cli(sweep.SweepArguments, args=own)
     _, runs = sweep.planned(options, flags)
     seeds = len(read_seeds(options.seeds))

@@ -219,3 +219,29 @@ def test_a_list_without_clips_is_refused(tmp_path, amp):
         load_motions(tmp_path / "none.txt", amp)
     with pytest.raises(ValueError, match=r"no list of clips 'absent\.txt'"):
         load_motions("absent.txt", amp)
+
+
+# --- shares of the clips ---------------------------------------------------------------------------------------------
+
+
+def test_shares_of_a_list_hold_each_clip_once(amp):
+    shares = [load_motions(["walk", "kick", "punch"], amp, shard=(rank, 2)).names for rank in range(2)]
+    assert [list(names) for names in shares] == [["walk", "punch"], ["kick"]]
+    with pytest.raises(ValueError, match="2 clips cannot be split into 3 shares"):
+        load_motions(["walk", "kick"], amp, shard=(0, 3))
+
+
+def test_a_packed_library_is_opened_whole_or_in_shares(tmp_path, amp, smpl, make_env):
+    names = ["walk", "kick", "punch", "getup_faceup"]
+    load_motions(names, amp).save(tmp_path / "clips.safetensors")
+    assert list(load_motions(tmp_path / "clips.safetensors", amp).names) == names
+    with pytest.raises(ValueError, match="skeleton with bodies"):
+        load_motions(tmp_path / "clips.safetensors", smpl)
+    envs = [make_env(2, motions=str(tmp_path / "clips.safetensors"), motion_shard=(k, 2)) for k in range(2)]
+    assert [name for env in envs for name in env.clip_names] == names
+    assert all(env.reset(seed=0)[0].isfinite().all() for env in envs)
+    for shard in ((2, 2), (-1, 2), "01", (0,)):
+        with pytest.raises(ValueError, match="motion_shard="):
+            make_env(2, motion_shard=shard)
+    with pytest.raises(ValueError, match="of which no share is taken"):
+        make_env(2, motions=load_motions("walk", amp), motion_shard=(0, 2))

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from proto_envs.components.control import MotionReference
 from proto_envs.components.practice import PractisedReference
 
 DT = 1 / 30
@@ -129,3 +130,56 @@ def test_numbers_out_of_range_are_refused(make_env):
         make_env(1, task={"start": "failures", "bucket_seconds": 0.0})
     with pytest.raises(ValueError, match=r"uniform_share must be in \[0, 1\]"):
         make_env(1, task={"start": "failures", "uniform_share": 1.5})
+
+
+# --- several processes -----------------------------------------------------------------------------------------------
+
+
+def adding(other):
+    """Adds up over this process and another, whose counts `other` are known."""
+
+    def add_up(counts):
+        counts += other
+
+    return add_up
+
+
+def practised(clips, rows, add_up=None, update_steps=10):
+    """Ten steps of some of four environments, two of which have failed in the ninth."""
+    count = len(range(*rows.indices(4)))
+    reference = PractisedReference(clips, count, DT, bucket_seconds=1.0, update_seconds=update_steps * DT)
+    if add_up is not None:
+        reference.learn_together(add_up)
+    reference.clips.copy_(torch.tensor([0, 0, 1, 1])[rows])
+    reference.starts.copy_(torch.tensor([0.0, 0.9, 1.2, 2.0])[rows])
+    played(reference, 9)
+    reference.episode_ended(everyone(count), torch.tensor([True, False, True, False])[rows])
+    played(reference, 1)
+    return reference.buckets
+
+
+def test_processes_practise_what_fails_in_any_of_them(library):
+    clips = library("kick", "getup_faceup")
+    whole, other = practised(clips, slice(4)), practised(clips, slice(2, 4), update_steps=1000)
+    half = practised(clips, slice(2), adding(torch.stack([other.visits, other.failures])))
+    torch.testing.assert_close(half.weights, whole.weights)
+    assert torch.equal(half.seen, whole.seen) and not torch.equal(half.seen, practised(clips, slice(2)).seen)
+    assert not half.visits.any() and not half.failures.any()
+
+
+def test_failure_rates_of_clips_are_those_of_all_processes(library):
+    clips, ids = library("kick", "getup_faceup"), torch.arange(4)
+    chosen, failed = torch.tensor([0, 0, 1, 0]), torch.tensor([True, False, True, True])
+    whole, half = MotionReference(clips, 4, DT), MotionReference(clips, 2, DT)
+    whole.clips.copy_(chosen)
+    whole.episode_ended(ids, failed)
+    half.clips.copy_(chosen[:2])
+    half.learn_together(adding(torch.tensor([[1.0, 1.0], [1.0, 1.0]])))  # the other two, each of which failed
+    half.episode_ended(ids[:2], failed[:2])
+    assert torch.equal(half.failure_rates, torch.full((2,), 0.5))  # not before all have come to count
+    waiting = half.state_dict()
+    assert waiting["ended"].tolist() == [[2.0, 0.0], [1.0, 0.0]]
+    half.step(generator())
+    torch.testing.assert_close(half.failure_rates, whole.failure_rates)
+    assert half.state_dict()["ended"].tolist() == [[0.0, 0.0], [0.0, 0.0]]
+    assert "ended" not in whole.state_dict()

@@ -1,7 +1,7 @@
 """An experiment: the typed configuration of a run, composed from YAML overlays and command-line flags."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
@@ -34,6 +34,7 @@ __all__ = [
     "load_experiment",
     "load_overlays",
     "program_arguments",
+    "split_arguments",
     "split_free_flags",
     "with_run_folder",
     "without_bookkeeping",
@@ -53,9 +54,11 @@ class EnvironmentConfig:
     id: str = ""
     """registered id, such as ProtoMimic-AMP-v0 or CartPole-v1"""
     num_envs: int = 512
-    """environments simulated side by side"""
+    """environments simulated side by side, in all processes that train together"""
     motions: str | tuple[str, ...] | None = None
     """motion clips or a packed library; None: the environment's default"""
+    shard_motions: bool = False
+    """where several processes train together: each has its share of the clips alone, and practises those for itself"""
     backend: str | None = None
     """simulator; None: the environment's default"""
     device: str | None = None
@@ -237,7 +240,7 @@ def without_bookkeeping(settings: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in settings.items() if key != "recording"} | {"runner": runner}
 
 
-_BOOKKEEPING = ("run_dir", "threads", "logger", "report", "device", "checkpoint_every", "keep_every")
+_BOOKKEEPING = ("run_dir", "auto_resume", "threads", "logger", "report", "device", "checkpoint_every", "keep_every")
 
 
 def default_run_folder(name: str) -> Path:
@@ -259,6 +262,23 @@ def with_run_folder(experiment: Experiment) -> Experiment:
         raise ConfigError(f"{chosen} already holds a run; go on with --resume {chosen}, or choose another run folder")
     folder = chosen or str(default_run_folder(experiment.name))
     return replace(experiment, runner=replace(experiment.runner, run_dir=folder))
+
+
+def split_arguments(arguments: Sequence[str], names: Set[str]) -> tuple[list[str], list[str]]:
+    """What a command takes for itself, overlays first, and the flags that are for proto-train.
+
+    Args:
+        arguments: of the command.
+        names: of its own flags, without "--".
+    """
+    own: list[str] = []
+    others: list[str] = []
+    taking = own  # words before the first flag are overlays
+    for word in arguments:
+        if word.startswith("--"):
+            taking = own if word.removeprefix("--").partition("=")[0] in {*names, "help"} else others
+        (own if word == "-h" else taking).append(word)
+    return own, others
 
 
 def program_arguments(arguments: Sequence[str] | None) -> list[str]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from proto_agents import distributed
 from proto_agents.evaluation import STEP_LIMIT, episode_limit, evaluate
 from proto_agents.progress import count, duration
 from proto_agents.runner import Runner
@@ -90,7 +91,7 @@ def estimate(runner: Runner, seconds: float = 10.0) -> Estimate:
     buffer = runner.learner.make_buffer(runner.env.num_envs)
     runner.iterate(buffer)  # allocates, compiles
     rollout, total, iterations = 0.0, 0.0, 0
-    while iterations < 2 or total < seconds:
+    while iterations < 2 or distributed.any_rank(total < seconds):
         clock = time.monotonic()
         values = runner.iterate(buffer)
         taken = time.monotonic() - clock
@@ -102,10 +103,10 @@ def estimate(runner: Runner, seconds: float = 10.0) -> Estimate:
     on_gpu = device.type == "cuda"
     free, size = torch.cuda.mem_get_info(device) if on_gpu else (0, 0)
     return Estimate(
-        num_envs=runner.env.num_envs,
+        num_envs=runner.num_envs,
         device=str(device),
         iterations=iterations,
-        samples_per_second=iterations * buffer.horizon * runner.env.num_envs / total,
+        samples_per_second=iterations * buffer.horizon * runner.num_envs / total,
         rollout_share=rollout / total,
         samples_left=left,
         evaluations=evaluations,
@@ -118,7 +119,7 @@ def estimate(runner: Runner, seconds: float = 10.0) -> Estimate:
 
 def evaluations_left(runner: Runner) -> int:
     """How often the run is still evaluated, from where it stands."""
-    config, iteration = runner.config, runner.learner.config.horizon * runner.env.num_envs
+    config, iteration = runner.config, runner.learner.config.horizon * runner.num_envs
     if runner.evaluation_env is None:
         return 0
     number, samples = 0, runner.samples

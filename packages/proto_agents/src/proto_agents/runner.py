@@ -1,13 +1,10 @@
 """The training loop: collect, update, log, evaluate, checkpoint."""
 
-import signal
-import threading
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import FrameType, TracebackType
 from typing import Any, Literal
 
 import torch
@@ -16,16 +13,19 @@ from gymnasium.vector import VectorEnv
 from torch import Tensor
 
 from proto_agents import checkpoint as checkpoints
+from proto_agents import distributed
 from proto_agents.algorithms.discriminator_reward import DiscriminatorReward
 from proto_agents.algorithms.learner import Buffer, Learner
 from proto_agents.environment import TensorEnvironment, Transition
 from proto_agents.evaluation import EvaluationConfig, EvaluationReport, evaluate
+from proto_agents.interruption import Interruption
 from proto_agents.logging import LoggerName, Writer, make_writers
 from proto_agents.progress import Progress, count, duration
+from proto_agents.rank_states import of_this_rank, with_other_ranks
 from proto_agents.recording import Recording
 from proto_agents.spaces import Observations
 
-__all__ = ["EpisodeStatistics", "Interruption", "RunResult", "Runner", "RunnerConfig"]
+__all__ = ["EpisodeStatistics", "RunResult", "Runner", "RunnerConfig"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class RunnerConfig:
     """Length, bookkeeping and place of a run."""
 
     max_samples: int = 10_000_000
-    """environment steps, all environments together, after which the run ends"""
+    """environment steps, all environments of all processes together, after which the run ends"""
     evaluate_every: int = 500_000
     """samples between evaluations; 0: only at the end"""
     evaluate_from: int = 0
@@ -55,6 +55,8 @@ class RunnerConfig:
     taken over. Empty: a fresh policy"""
     run_dir: str = ""
     """run folder; empty: runs/<experiment's name>, with a number appended where that exists"""
+    auto_resume: bool = False
+    """go on from last/ where the run folder (empty: runs/<experiment's name>) holds this run already, else begin it"""
     threads: int = 0
     """CPU threads of torch; 0: leave as it is"""
     logger: LoggerName = "tensorboard"
@@ -70,7 +72,7 @@ class RunResult:
     samples: int
     """environment steps"""
     interrupted: bool
-    """whether SIGINT or SIGTERM ended it before max_samples"""
+    """whether a signal ended it before max_samples"""
     folder: Path
     """the run folder"""
     report: EvaluationReport | None
@@ -95,14 +97,18 @@ class EpisodeStatistics:
         self.lengths *= 1.0 - ended
 
     def take(self) -> dict[str, float]:
-        """Means since the last call; empty where no episode ended."""
-        episodes, returns, lengths = self._ended.tolist()
+        """Means since the last call, of all processes; empty where no episode ended."""
+        episodes, returns, lengths = distributed.sum_over_ranks(self._ended).tolist()
         self._ended.zero_()
         return {"episode/return": returns / episodes, "episode/length": lengths / episodes} if episodes else {}
 
 
 class Runner:
-    """Trains a learner on an environment and keeps its run folder."""
+    """Trains a learner on an environment and keeps its run folder.
+
+    Of several processes that train together (`proto_agents.distributed`) each has a runner, with environments of its
+    own and a learner like the others'. Rank 0 evaluates, logs and writes.
+    """
 
     def __init__(
         self,
@@ -120,7 +126,7 @@ class Runner:
         """Makes the run folder; nothing runs before `run`.
 
         Args:
-            env: any gymnasium vector environment.
+            env: any gymnasium vector environment; of several processes, this one's share.
             learner: made for the environment's single spaces, such as `PPO`.
             config: length and bookkeeping.
             discriminator: rewards what passes for an expert's, and learns to tell.
@@ -145,7 +151,9 @@ class Runner:
         self.recording = recording
         self.experiment = dict(experiment) if experiment is not None else self._own_experiment()
         self.folder = Path(self.config.run_dir or "runs/unnamed")
-        self.progress = Progress(enabled=not quiet)
+        self.num_envs = env.num_envs * distributed.world_size()
+        """environments, all processes together"""
+        self.progress = Progress(enabled=not quiet and distributed.is_main())
         self.samples = 0
         self.iteration = 0
         self.best: float | None = None
@@ -155,46 +163,50 @@ class Runner:
         self._last_episode: dict[str, float] = {}
         if self.config.threads:
             torch.set_num_threads(self.config.threads)
-        checkpoints.make_folder(self.folder)
+        if distributed.is_main():
+            checkpoints.make_folder(self.folder)
+        distributed.broadcast(learner.model.state_dict().values())
+        if discriminator is not None:
+            distributed.broadcast(discriminator.model.state_dict().values())
 
     def run(self) -> RunResult:
-        """Trains until `max_samples`, SIGINT or SIGTERM; saves last/ in either case."""
+        """Trains until `max_samples`, SIGINT, SIGTERM or SIGUSR1; saves last/ in either case."""
         config = self.config
-        checkpoints.write_atomically(self.folder / "config.yaml", yaml.safe_dump(self.experiment, sort_keys=False))
-        writers = make_writers(self.folder, config.logger, self.experiment, keep_until=self.samples)
+        writers = self._open_folder() if distributed.is_main() else ()
         buffer = self.learner.make_buffer(self.env.num_envs)
         self._say_beginning()
         started, start_samples = time.monotonic(), self.samples
         with Interruption() as interruption, self.progress:
-            while self.samples < config.max_samples and not interruption.requested:
+            while self.samples < config.max_samples and not interruption.requested_anywhere():
                 before = self.samples
                 values = self.iterate(buffer)
                 is_best = False
                 due = self._due(config.evaluate_every, before) and self.samples >= config.evaluate_from
                 if due or self.samples >= config.max_samples:
                     values |= self._evaluate(writers)
-                    is_best = self._is_best()
+                    is_best = distributed.any_rank(self._is_best())
                 for writer in writers:
                     writer.write(self.samples, {"iteration": self.iteration} | values)
                 is_kept = self._due(config.keep_every, before)
                 if is_best or is_kept or self._due(config.checkpoint_every, before):
-                    last = self._save("last")
-                    if is_best:
-                        checkpoints.copy_checkpoint(last, self.folder / "best")
-                    if is_kept:
-                        checkpoints.copy_checkpoint(last, self.folder / f"step-{self.samples}")
+                    self._save(("best",) * is_best + (f"step-{self.samples}",) * is_kept)
                 self._show(values, self.samples - start_samples, time.monotonic() - started)
-            self._save("last")
+            self._save()
+            interrupted = interruption.requested_anywhere()
             self._say_end(interruption, writers)
-        return RunResult(
-            samples=self.samples, interrupted=interruption.requested, folder=self.folder, report=self.report
-        )
+            # A launcher that sees one process gone ends the others: not while rank 0 writes.
+            distributed.wait_for_all()
+        return RunResult(samples=self.samples, interrupted=interrupted, folder=self.folder, report=self.report)
+
+    def _open_folder(self) -> tuple[Writer, ...]:
+        checkpoints.write_atomically(self.folder / "config.yaml", yaml.safe_dump(self.experiment, sort_keys=False))
+        return make_writers(self.folder, self.config.logger, self.experiment, keep_until=self.samples)
 
     def iterate(self, buffer: Buffer) -> dict[str, float]:
-        """One iteration: fill the buffer, improve the model. Returns what to log."""
+        """One iteration: fill the buffer, improve the model. Returns what to log, means over all processes."""
         clock = time.monotonic()
         if self.observations is None:
-            self.observations = self.env.reset(seed=self.config.seed)
+            self.observations = self.env.reset(seed=distributed.rank_seed(self.config.seed))
         values = self._collect(buffer)
         collected = time.monotonic()
         self.learner.progress = self.samples / self.config.max_samples
@@ -203,18 +215,23 @@ class Runner:
             values |= self.discriminator.update()
         updated = time.monotonic()
         self.iteration += 1
-        samples = buffer.horizon * self.env.num_envs
+        samples = buffer.horizon * self.num_envs
         self.samples += samples
         values["speed/samples_per_second"] = samples / (updated - clock)
         values["speed/rollout_share"] = (collected - clock) / (updated - clock)
-        return values
+        return distributed.averaged(values)
 
     def resume(self, checkpoint: Path | None = None) -> None:
-        """Goes on from a checkpoint (default: last/ of the run folder), exactly where the environment can be saved."""
+        """Goes on from a checkpoint (default: last/ of the run folder).
+
+        Exactly where the environment can be saved and as many processes go on as there were.
+        """
         folder = checkpoint or checkpoints.find_checkpoint(self.folder, ("last",))
         state = checkpoints.load_state(folder)
         checkpoints.load_model(self.learner.model, folder)
-        tensors = checkpoints.load_tensors(folder / checkpoints.TRAINER_FILE)
+        anew = self.config.seed + state["iteration"]
+        stored = checkpoints.load_tensors(folder / checkpoints.TRAINER_FILE)
+        tensors = of_this_rank(stored, state.get("ranks", 1), anew, self.learner.device)
         self.learner.load_state_dict(_strip("learner/", tensors))
         if self.discriminator is not None:
             self.discriminator.load_state_dict(_strip("discriminator/", tensors))
@@ -222,12 +239,12 @@ class Runner:
         self.env.steps = state["steps"]
         environment = _strip("environment/", tensors)
         if environment and environment["resetting"].shape[0] == self.env.num_envs:
-            self.observations = self.env.load_state_dict(environment, seed=self.config.seed)
+            self.observations = self.env.load_state_dict(environment, seed=distributed.rank_seed(self.config.seed))
             self.statistics.returns.copy_(tensors["episode/returns"])
             self.statistics.lengths.copy_(tensors["episode/lengths"])
         else:  # a new seed, or the environments would repeat the episodes of the run's beginning
-            self.progress.say("the environment's state is not in the checkpoint: its episodes start anew")
-            self.observations = self.env.reset(seed=self.config.seed + self.iteration)
+            self.progress.say("no state of such environments is in the checkpoint: their episodes start anew")
+            self.observations = self.env.reset(seed=distributed.rank_seed(anew))
 
     def _collect(self, buffer: Buffer) -> dict[str, float]:
         """Fills the buffer; returns the means of the environment's metrics and of the episodes that ended."""
@@ -287,7 +304,8 @@ class Runner:
         self.best = value
         return True
 
-    def _save(self, name: str) -> Path:
+    def _save(self, copies: tuple[str, ...] = ()) -> None:
+        """Writes last/, and copies of it under these names."""
         trainer = {f"learner/{key}": value for key, value in self.learner.state_dict().items()}
         if self.discriminator is not None:
             trainer |= {f"discriminator/{key}": value for key, value in self.discriminator.state_dict().items()}
@@ -295,7 +313,11 @@ class Runner:
         if environment is not None:
             trainer |= {f"environment/{key}": value for key, value in environment.items()}
             trainer |= {"episode/returns": self.statistics.returns, "episode/lengths": self.statistics.lengths}
+        trainer = with_other_ranks(trainer)
+        if not distributed.is_main():
+            return
         state = {
+            "ranks": distributed.world_size(),
             "samples": self.samples,
             "iteration": self.iteration,
             "steps": self.env.steps,
@@ -304,9 +326,10 @@ class Runner:
             "episode": self._last_episode,
             "evaluation": self.report.values() if self.report is not None else {},
         }
-        folder = self.folder / name
+        folder = self.folder / "last"
         checkpoints.save_checkpoint(folder, self.learner.model.state_dict(), trainer, state)
-        return folder
+        for name in copies:
+            checkpoints.copy_checkpoint(folder, self.folder / name)
 
     def _due(self, every: int, before: int) -> bool:
         """Whether the last iteration crossed a multiple of `every` samples."""
@@ -339,13 +362,13 @@ class Runner:
         trained, total = sum(p.numel() for p in acting if p.requires_grad), sum(p.numel() for p in acting)
         self.progress.say(f"policy of {total:,} weights, {trained:,} of them trained")
 
-    def _say_end(self, interruption: "Interruption", writers: tuple[Writer, ...]) -> None:
+    def _say_end(self, interruption: Interruption, writers: tuple[Writer, ...]) -> None:
         for writer in writers:
             writer.close()
         if interruption.requested:
             self.progress.say(
-                f"stopped by {interruption.name} at {self.samples} samples; saved {self.folder / 'last'}. "
-                f"Go on with: proto-train --resume {self.folder}"
+                f"stopped by {interruption.name or 'another process'} at {self.samples} samples; saved "
+                f"{self.folder / 'last'}. Go on with: proto-train --resume {self.folder}"
             )
 
     def _own_experiment(self) -> dict[str, Any]:
@@ -356,36 +379,6 @@ class Runner:
             "evaluation": asdict(self.evaluation),
         }
         return {name: _plain(part) for name, part in parts.items()}
-
-
-class Interruption:
-    """Turns the first SIGINT or SIGTERM into a request; the second one acts as usual. A context manager."""
-
-    def __init__(self) -> None:
-        self.requested = False
-        self.name = ""
-        self._previous: dict[signal.Signals, Any] = {}
-
-    def __enter__(self) -> "Interruption":
-        if threading.current_thread() is threading.main_thread():  # Python allows handlers only there
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._request)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._restore()
-
-    def _request(self, number: int, frame: FrameType | None) -> None:
-        self.requested = True
-        self.name = signal.Signals(number).name
-        self._restore()
-
-    def _restore(self) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-        self._previous = {}
 
 
 def _strip(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from numbers import Integral
 from pathlib import Path
@@ -46,6 +46,7 @@ def make_vector_env(
     backend: str = "auto",
     device: str = "auto",
     motions: Motions = AUTO,
+    motion_shard: tuple[int, int] | None = None,
     control_hz: float | None = None,
     substeps: int | None = None,
     threads: int = 0,
@@ -72,6 +73,7 @@ def make_vector_env(
         backend: physics engine, "auto" or a name of `proto_envs.simulators.ENGINES`.
         device: where the tensors live, "cpu", "cuda" or "cuda:1"; "auto" is the engine's own.
         motions: clips to imitate or to take the style of; "auto" takes the samples that suit the task, None takes none.
+        motion_shard: (k, n) takes the k-th of n shares of the clips alone, k from 0; None takes all.
         control_hz: control steps per second; None: the robot's.
         substeps: physics steps per control step; None: the robot's.
         threads: physics threads on the CPU; 0 takes all.
@@ -103,7 +105,7 @@ def make_vector_env(
     made = dict(terrain=under, scenes=beside, threads=threads, max_contacts=max_contacts, device=str(device))
     chosen = dict(control_hz=control_hz, substeps=substeps, contact_forces=detailed_metrics, **made)
     engine = make_simulator(backend, robot, num_envs, _settings(configured, robot, perturbed, num_envs, chosen))
-    clips = load_motions(_clips(motions, configured, robot, beside), robot, engine.device)
+    clips = load_motions(_clips(motions, configured, robot, beside), robot, engine.device, _shard(motion_shard))
     parts = (robot, configured, engine, clips)
     return ProtoVectorEnv(*parts, autoreset_mode=mode, uneven=uneven, randomization=perturbed, **shown)
 
@@ -169,6 +171,17 @@ def _clips(motions: Motions, task: Task, robot: Robot, scenes: SceneBatch | None
         return bound
     samples = samples_of(robot)
     return [name for name in task.clips if name in samples] or None
+
+
+def _shard(given: tuple[int, int] | None) -> tuple[int, int]:
+    if given is None:
+        return 0, 1
+    if not (isinstance(given, Sequence) and len(given) == 2 and all(isinstance(part, int) for part in given)):
+        raise ValueError(f"motion_shard={given!r}: want two numbers, (which share, how many)")
+    which, number = given
+    if not 0 <= which < number:
+        raise ValueError(f"motion_shard={given!r}: shares of {number} are numbered 0 to {number - 1}")
+    return which, number
 
 
 def _autoreset(mode: AutoresetMode | str) -> AutoresetMode:

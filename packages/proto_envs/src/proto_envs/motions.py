@@ -19,7 +19,7 @@ __all__ = ["Motions", "load_motions", "samples_of"]
 
 Motions = str | Path | Sequence[str | Path] | MotionLib | None
 """a clip's name among the samples or its file, a .txt list of these (one a line; # begins a comment), several of them,
-"all" samples, or a library"""
+"all" samples, a packed library's .safetensors file, or a library"""
 
 _MODEL = "amp"
 """whose samples are retargeted onto robots that have none of their own"""
@@ -30,28 +30,37 @@ def samples_of(robot: Robot) -> list[str]:
     return sample_names(robot.model if robot.model in sample_skeletons() else _MODEL)
 
 
-def load_motions(motions: Motions, robot: Robot, device: torch.device | str = "cpu") -> MotionLib | None:
+def load_motions(
+    motions: Motions, robot: Robot, device: torch.device | str = "cpu", shard: tuple[int, int] = (0, 1)
+) -> MotionLib | None:
     """Clips for a robot, by sample name or file, as a library.
 
     Samples are shipped for AMP and SMPL. For other robots those of AMP are retargeted when they are first asked for,
     always with the same result: about 2 s for a walk, 10 s for the longest, on one core.
 
+    Args:
+        motions: which.
+        robot: whose they are to be.
+        device: where they go; on the CPU frames of a packed library stay in its file.
+        shard: which share of them is taken, and how many shares there are: every n-th clip of a list, a contiguous
+            part of a packed library.
+
     Raises:
         TypeError: for what is no clip.
         ValueError: for an empty list, a list that is not there, a clip that is neither a sample nor a file, a library
-            of another skeleton or on another device, or a sample for a robot in which no person is recognised.
+            of another skeleton or on another device, a sample for a robot in which no person is recognised, or shares
+            of fewer clips than there are shares.
     """
     if motions is None:
         return None
     if isinstance(motions, MotionLib):
-        if motions.skeleton.body_names != robot.skeleton.body_names:
-            raise ValueError(
-                f"motions are of a skeleton with bodies {list(motions.skeleton.body_names)}; robot {robot.name} has"
-                f" {list(robot.skeleton.body_names)}"
-            )
+        if shard != (0, 1):
+            raise ValueError("motions are a library, of which no share is taken: open the share that you want of it")
         if motions.device != torch.device(device):
             raise ValueError(f"motions are on {motions.device}, the environment is on {device}: make them there")
-        return motions
+        return _fitting(motions, robot)
+    if isinstance(motions, (str, Path)) and Path(motions).suffix == ".safetensors":
+        return _fitting(MotionLib.open(motions, device=device, rank=shard[0], world_size=shard[1]), robot)
     names: Sequence[str | Path] = [motions] if isinstance(motions, (str, Path)) else motions
     if not isinstance(names, Sequence) or not all(isinstance(name, (str, Path)) for name in names):
         raise TypeError(f"motions={motions!r}: want a sample's name, a file, a list of these, or a MotionLib")
@@ -60,8 +69,19 @@ def load_motions(motions: Motions, robot: Robot, device: torch.device | str = "c
     names = [clip for name in names for clip in (_listed(name) if str(name).endswith(".txt") else [name])]
     if not names:
         raise ValueError("motions is an empty list: name at least one clip")
-    clips = [_clip(name, robot) for name in names]
+    if len(names) < shard[1]:
+        raise ValueError(f"{len(names)} clips cannot be split into {shard[1]} shares: each needs at least one")
+    clips = [_clip(name, robot) for name in names[shard[0] :: shard[1]]]
     return MotionLib(clips, robot.skeleton, collision_points=robot.collision_points, device=device)
+
+
+def _fitting(library: MotionLib, robot: Robot) -> MotionLib:
+    if library.skeleton.body_names != robot.skeleton.body_names:
+        raise ValueError(
+            f"motions are of a skeleton with bodies {list(library.skeleton.body_names)}; robot {robot.name} has"
+            f" {list(robot.skeleton.body_names)}"
+        )
+    return library
 
 
 def _listed(file: str | Path) -> list[str]:

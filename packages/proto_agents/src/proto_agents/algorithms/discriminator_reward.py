@@ -20,9 +20,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from proto_agents import distributed
 from proto_agents.environment import Transition
 from proto_agents.models.discriminator import Discriminator, DiscriminatorLoss, style_reward
-from proto_agents.optimizers import load_optimizer_state, optimizer_state
+from proto_agents.optimizers import gradient_step, load_optimizer_state, optimizer_state
 
 __all__ = ["GROUPS", "DiscriminatorConfig", "DiscriminatorReward", "Replay"]
 
@@ -98,6 +99,14 @@ class Replay:
         self.samples[rows] = samples.half()
         self.added += len(samples)
 
+    def restore(self, samples: Tensor, added: int) -> None:
+        """Hold what another one held, (n, F) in its order; of a larger one as much as there is room for."""
+        self.added = added if len(samples) == min(added, len(self.samples)) else 0
+        if self.added:
+            self.samples[: len(samples)] = samples.to(self.samples.device)
+        else:
+            self.add(samples.to(self.samples.device))
+
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """(count, F), with replacement."""
         rows = torch.randint(len(self), (count,), generator=generator, device=self.samples.device)
@@ -135,12 +144,12 @@ class DiscriminatorReward:
             raise ValueError("discriminator.gradient_steps must be at least 1; without training: trained: false")
         self.group = GROUPS[self.config.kind]
         self.device = torch.device(device)
-        self.generator = torch.Generator(self.device).manual_seed(seed)
+        self.generator = torch.Generator(self.device).manual_seed(distributed.rank_seed(seed))
         weights = torch.Generator().manual_seed(seed)
         self.model = self._make_model(features, weights).to(self.device)
         fused = self.device.type in ("cpu", "cuda")
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=self.config.learning_rate, fused=fused)
-        self.replay = Replay(self.config.replay_size, self._row_size(features), self.device)
+        self.replay = Replay(distributed.share(self.config.replay_size), self._row_size(features), self.device)
         if sample is None and self.config.kind != "add":
             raise ValueError(f"{self.config.kind.upper()} needs samples of experts: pass sample=...")
         self._sample = sample if self.config.kind != "add" else None
@@ -215,9 +224,8 @@ class DiscriminatorReward:
         self._seen.clear()
         config, model = self.config, self.model
         # Statistics and gradient steps share one draw: experts are dear, each a query of many moments of motion.
-        rows = torch.randint(
-            len(seen), (config.gradient_steps * config.minibatch_size,), generator=self.generator, device=self.device
-        )
+        count = config.gradient_steps * distributed.share(config.minibatch_size)
+        rows = torch.randint(len(seen), (count,), generator=self.generator, device=self.device)
         agent, expert = seen.index_select(0, rows), self._expert_rows(len(rows))
         # Differences are scaled but not moved, so that none stays none.
         model.update_normalizer(torch.cat([agent, expert if config.kind != "add" else -agent]))
@@ -249,9 +257,7 @@ class DiscriminatorReward:
         total = total + config.weight_decay * weights + config.logit_decay * last
         extra = self._extra_losses(samples)
         total = sum(extra.values(), total)
-        self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        self.optimizer.step()
+        gradient_step(self.optimizer, total, samples.shape[1])
         return {
             "discriminator/loss": loss.classification,
             "discriminator/gradient_penalty": penalty,
@@ -272,6 +278,5 @@ class DiscriminatorReward:
         self.model.load_state_dict({name[6:]: value for name, value in state.items() if name.startswith("model/")})
         load_optimizer_state(self.optimizer, state)
         self._poor = state["poor"].to(self.device)
-        self.replay.added = int(state["replay/added"])
-        self.replay.samples[: len(self.replay)] = state["replay/samples"].to(self.device)
+        self.replay.restore(state["replay/samples"], int(state["replay/added"]))
         self.generator.set_state(state["generator"].cpu())

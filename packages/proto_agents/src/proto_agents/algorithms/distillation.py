@@ -18,11 +18,12 @@ from typing import Annotated, Literal
 import gymnasium
 import torch
 import tyro
-from torch import Tensor, nn
+from torch import Tensor
 
+from proto_agents import distributed
 from proto_agents.environment import Transition
 from proto_agents.models.masked_mimic import NOISE_GROUP, MaskedMimicConfig, MaskedMimicModel, kl_divergence
-from proto_agents.optimizers import load_optimizer_state, optimizer_state
+from proto_agents.optimizers import gradient_step, load_optimizer_state, optimizer_state
 from proto_agents.spaces import Observations
 
 __all__ = ["Distillation", "DistillationBuffer", "DistillationConfig", "DistillationStep", "Teacher"]
@@ -162,7 +163,7 @@ class Distillation:
         self.teacher = teacher
         weights = torch.Generator().manual_seed(seed)
         self.model = MaskedMimicModel(observation_space, action_space, model_config, weights).to(self.device)
-        self.generator = torch.Generator(self.device).manual_seed(seed)
+        self.generator = torch.Generator(self.device).manual_seed(distributed.rank_seed(seed))
         self.learning_rate = self.config.learning_rate
         self.progress = 0.0
         """share of the run that is done, told by the runner before each update"""
@@ -208,12 +209,8 @@ class Distillation:
             for rows in self._minibatches(len(labels)):
                 picked = {name: group.index_select(0, rows) for name, group in observations.items()}
                 loss, parts = self.loss(picked, labels.index_select(0, rows))
-                self.optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                parts["policy/gradient_norm"] = nn.utils.clip_grad_norm_(
-                    self.model.parameters(), self.config.max_gradient_norm
-                )
-                self.optimizer.step()
+                norm = gradient_step(self.optimizer, loss, len(rows), self.config.max_gradient_norm)
+                parts["policy/gradient_norm"] = norm
                 steps += 1
                 for name, part in parts.items():
                     sums[name] = sums[name] + part.detach() if name in sums else part.detach()
@@ -254,4 +251,4 @@ class Distillation:
 
     def _minibatches(self, samples: int) -> list[Tensor]:
         order = torch.randperm(samples, generator=self.generator, device=self.device)
-        return list(order.tensor_split(max(1, round(samples / self.config.minibatch_size))))
+        return list(order.tensor_split(distributed.num_minibatches(samples, self.config.minibatch_size)))

@@ -18,14 +18,15 @@ from typing import Literal
 
 import gymnasium
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from proto_agents import distributed
 from proto_agents.models.actor_critic import ActorCritic, ActorCriticConfig
 from proto_agents.models.distributions import Distribution
 from proto_agents.models.precision import Precision, mixed_precision
 from proto_agents.models.symmetry import Symmetry
 from proto_agents.models.transformer import ObservationTokens
-from proto_agents.optimizers import load_optimizer_state, optimizer_state
+from proto_agents.optimizers import gradient_step, load_optimizer_state, optimizer_state
 from proto_agents.rollout import Batch, PolicyStep, RolloutBuffer
 from proto_agents.spaces import Observations
 
@@ -137,12 +138,11 @@ class PPO:
             model = ActorCritic(observation_space, action_space, model_config, weights, symmetry, parts, tokens)
         self.model = model.to(self.device)
         self.mixed = mixed_precision(self.config.precision, self.device)
-        self.generator = torch.Generator(self.device).manual_seed(seed)
+        self.generator = torch.Generator(self.device).manual_seed(distributed.rank_seed(seed))
         self.learning_rate = self.config.learning_rate
         self.progress = 0.0
         """share of the run that is done, told by the runner before each update"""
         actor = [p for name, p in self.model.named_parameters() if p.requires_grad and not name.startswith("critic.")]
-        self.parameters = actor + list(self.model.critic.parameters())
         self.optimizer = torch.optim.Adam(
             [{"params": actor}, {"params": list(self.model.critic.parameters())}],
             lr=self.learning_rate,
@@ -194,7 +194,8 @@ class PPO:
         old_value, target = normalizer.normalize(batch.value), normalizer.normalize(batch.returns)
         advantage = batch.advantage
         if self.config.normalize_advantages:
-            advantage = (advantage - advantage.mean()) / (advantage.std(correction=0) + 1e-8)
+            mean, std = distributed.mean_and_std(advantage)
+            advantage = (advantage - mean) / (std + 1e-8)
 
         old_std = self.model.std
         sums: dict[str, Tensor] = {}
@@ -204,14 +205,11 @@ class PPO:
             epoch_kl = []
             for rows in self._minibatches(advantage.shape[0]):
                 loss, parts = self._loss(batch, rows, advantage, old_value, target, old_std)
-                epoch_kl.append(parts["policy/kl"])
+                epoch_kl.append(distributed.mean(parts["policy/kl"], len(rows)))
                 stopped = self.config.kl_stop is not None and float(epoch_kl[-1]) > self.config.kl_stop
                 if stopped:
                     break
-                self.optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                norm = nn.utils.clip_grad_norm_(self.parameters, self.config.max_gradient_norm)
-                self.optimizer.step()
+                norm = gradient_step(self.optimizer, loss, len(rows), self.config.max_gradient_norm)
                 steps += 1
                 for name, part in (parts | {"policy/gradient_norm": norm}).items():
                     sums[name] = sums[name] + part.detach() if name in sums else part.detach()
@@ -248,7 +246,7 @@ class PPO:
     def _minibatches(self, samples: int) -> list[Tensor]:
         """Rows of each minibatch of an epoch, in a fresh random order."""
         order = torch.randperm(samples, generator=self.generator, device=self.device)
-        return list(order.tensor_split(max(1, round(samples / self.config.minibatch_size))))
+        return list(order.tensor_split(distributed.num_minibatches(samples, self.config.minibatch_size)))
 
     def _loss(
         self,

@@ -11,6 +11,7 @@ import gymnasium
 import torch
 from gymnasium.vector import VectorEnv
 
+from proto_agents import distributed
 from proto_agents.algorithms.discriminator_reward import GROUPS, DiscriminatorReward
 from proto_agents.algorithms.skill_reward import SkillReward
 from proto_agents.checkpoint import CheckpointError, find_checkpoint
@@ -113,6 +114,26 @@ def of_whole_clips(experiment: Experiment) -> Experiment:
             seconds=seconds,
         ),
     )
+
+
+def make_training_environment(experiment: Experiment) -> VectorEnv:
+    """Makes this process's share of the environments, and has all processes practise what fails in any of them.
+
+    Raises:
+        ConfigError: the environments cannot be shared out evenly; or as `make_environment`.
+    """
+    config, processes = experiment.env, distributed.world_size()
+    number, over = divmod(config.num_envs, processes)
+    if over or not number:
+        nearest = f"{number * processes} or {(number + 1) * processes}" if number else str(processes)
+        raise ConfigError(f"env.num_envs {config.num_envs} cannot be split over {processes} processes; try {nearest}")
+    sharded = config.shard_motions and processes > 1
+    env = make_environment(experiment, number, {"motion_shard": [distributed.rank(), processes]} if sharded else None)
+    if processes > 1 and not sharded:
+        components: Any = getattr(env.unwrapped, "components", None)
+        for control in components.controls.values() if components is not None else ():
+            control.learn_together(distributed.sum_over_ranks)
+    return env
 
 
 def with_skills(experiment: Experiment, env: VectorEnv) -> VectorEnv:

@@ -17,7 +17,7 @@ from proto_agents.checkpoint import CheckpointError, find_checkpoint, load_state
 from proto_agents.cli.sweep_jobs import run_all
 from proto_agents.cli.sweep_runs import SweepRun, make_runs, read_grid, read_seeds
 from proto_agents.cli.sweep_scripts import shell_script, slurm_script
-from proto_agents.config import load_overlays, program_arguments
+from proto_agents.config import load_overlays, program_arguments, split_arguments
 from proto_agents.evaluation.labels import label_of
 from proto_agents.evaluation.robustness import Estimate, headline, over_runs
 from proto_agents.parsing import ConfigError, nearest
@@ -53,6 +53,9 @@ class SweepArguments:
     """print a script for sbatch, an array with a task for each run and `jobs` at a time, and do nothing"""
 
 
+OWN_FLAGS = frozenset(field.name for field in fields(SweepArguments) if field.name != "overlays")
+
+
 @dataclass(frozen=True)
 class Result:
     """What the runs of one variation have reached."""
@@ -67,19 +70,6 @@ class Result:
     """of the metric, of each finished run"""
     estimate: Estimate
     """over them"""
-
-
-def split_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Our own arguments, overlays first, and the flags that are for proto-train."""
-    names = {field.name for field in fields(SweepArguments)} - {"overlays"}
-    own: list[str] = []
-    others: list[str] = []
-    taking = own  # words before the first flag are overlays
-    for word in arguments:
-        if word.startswith("--"):
-            taking = own if word.removeprefix("--").partition("=")[0] in names | {"help"} else others
-        (own if word == "-h" else taking).append(word)
-    return own, others
 
 
 def summarize_runs(runs: Sequence[SweepRun], metric: str = "") -> tuple[str, list[Result]]:
@@ -155,7 +145,7 @@ def carry_out(runs: Sequence[SweepRun], jobs: int, folder: Path, metric: str, co
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of proto-sweep."""
     words = program_arguments(arguments)
-    own, flags = split_arguments(words)
+    own, flags = split_arguments(words, OWN_FLAGS)
     options = tyro.cli(SweepArguments, args=own, prog="proto-sweep", description=DESCRIPTION)
     command = shlex.join(["proto-sweep", *words])
     try:

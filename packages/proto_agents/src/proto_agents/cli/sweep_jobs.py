@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from typing import Literal
 
 from proto_agents.cli.sweep_runs import SweepRun
+from proto_agents.distributed import cpu_shares
+from proto_agents.interruption import Interruption
 from proto_agents.progress import Progress, duration
-from proto_agents.runner import Interruption
 
 Outcome = Literal["finished", "failed", "interrupted", "not started"]
 
@@ -56,15 +57,6 @@ def run_all(runs: Sequence[SweepRun], jobs: int, progress: Progress) -> tuple[di
                 job.process.kill()
     outcomes |= dict.fromkeys(waiting, "not started")
     return {run: outcomes[run] for run in runs}, interruption.requested
-
-
-def cpu_shares(jobs: int) -> list[tuple[int, ...]]:
-    """The CPUs that this process may use, divided among jobs; empty ones where there is nothing to divide."""
-    if jobs == 1 or not hasattr(os, "sched_getaffinity"):
-        return [()] * jobs
-    usable = sorted(os.sched_getaffinity(0))
-    count = len(usable)
-    return [tuple(usable[i * count // jobs : (i + 1) * count // jobs]) or (usable[i % count],) for i in range(jobs)]
 
 
 class _Job:

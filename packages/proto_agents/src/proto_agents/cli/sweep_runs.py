@@ -11,10 +11,11 @@ from typing import Any, Literal
 import yaml
 
 from proto_agents.checkpoint import CheckpointError, find_checkpoint, load_state
+from proto_agents.cli.beginning import difference
 from proto_agents.cli.environments import find_run
 from proto_agents.cli.train import parse_arguments
-from proto_agents.config import FREE_MAPPINGS, Experiment, config_root, decisive_settings, find_overlay
-from proto_agents.parsing import ConfigError, flat, load_yaml, nested, parse_dataclass
+from proto_agents.config import FREE_MAPPINGS, Experiment, config_root, find_overlay
+from proto_agents.parsing import ConfigError, load_yaml, nested, parse_dataclass
 
 State = Literal["new", "interrupted", "finished"]
 
@@ -85,13 +86,8 @@ class SweepRun:
             stored, _ = find_run(str(self.folder), ("last",))
         except CheckpointError:
             return
-        there, wanted = (_comparable(experiment) for experiment in (stored, self.experiment))
-        for key in sorted(there.keys() | wanted.keys()):
-            if there.get(key) != wanted.get(key):
-                raise ConfigError(
-                    f"{self.folder} holds a run with other settings: {key} is {there.get(key)!r} there, not "
-                    f"{wanted.get(key)!r}; choose another --folder"
-                )
+        if differs := difference(stored, self.experiment):
+            raise ConfigError(f"{self.folder} holds a run with other settings: {differs}; choose another --folder")
 
 
 def read_grid(items: Sequence[str]) -> list[Axis]:
@@ -220,10 +216,3 @@ def _text(value: Any) -> str:  # noqa: ANN401 - YAML
         case list():
             return "-".join(map(_text, value))
     return re.sub(r"[^\w.+-]+", "-", str(value)).strip("-")
-
-
-def _comparable(experiment: Experiment) -> dict[str, Any]:
-    """What must be the same for a run to go on, by dotted key."""
-    settings = flat(decisive_settings(experiment))
-    del settings["runner.max_samples"]
-    return settings

@@ -10,9 +10,16 @@ from typing import Annotated
 
 import tyro
 
+from proto_agents import distributed
 from proto_agents.algorithms.distillation import Distillation
 from proto_agents.checkpoint import CheckpointError
-from proto_agents.cli.environments import discriminator_reward, find_run, make_environment
+from proto_agents.cli.beginning import begin
+from proto_agents.cli.environments import (
+    discriminator_reward,
+    find_run,
+    make_environment,
+    make_training_environment,
+)
 from proto_agents.cli.learners import completed, make_learner
 from proto_agents.cli.pictures import RenderError
 from proto_agents.cli.recording import TrainingRecording
@@ -23,7 +30,6 @@ from proto_agents.config import (
     load_experiment,
     program_arguments,
     split_free_flags,
-    with_run_folder,
 )
 from proto_agents.environment import NonFiniteError
 from proto_agents.estimate import Estimate, estimate
@@ -99,14 +105,16 @@ def prepared(experiment: Experiment, resume: Path | None = None) -> Iterator[Run
     """Makes the environments, the learner and the runner, and closes the environments in the end."""
     if resume is None:
         experiment = completed(experiment)
-    settings = experiment.evaluation
-    env = make_environment(experiment)
+    settings, here = experiment.evaluation, _on_own_device(experiment)
     recording, folder = experiment.recording, Path(experiment.runner.run_dir)
-    render_mode = "rgb_array" if recording.video else None
-    evaluation_env = make_environment(experiment, settings.num_envs, settings.env, render_mode)
+    env = make_training_environment(here)
+    evaluation_env = None
+    if distributed.is_main():
+        render_mode = "rgb_array" if recording.video else None
+        evaluation_env = make_environment(here, settings.num_envs, settings.env, render_mode)
     try:
-        records = recording.video or recording.motion
-        learner = make_learner(experiment, env, resumed=resume is not None)
+        records = evaluation_env is not None and (recording.video or recording.motion)
+        learner = make_learner(here, env, resumed=resume is not None)
         if isinstance(learner, Distillation):
             size, seed = learner.model.config.latent_size, experiment.runner.seed
             env = EpisodeNoiseEnv(env, size, seed=seed, device=learner.device)
@@ -115,7 +123,7 @@ def prepared(experiment: Experiment, resume: Path | None = None) -> Iterator[Run
             env,
             learner,
             experiment.runner,
-            discriminator=discriminator_reward(experiment, env, learner.device),
+            discriminator=discriminator_reward(here, env, learner.device),
             evaluation_env=evaluation_env,
             evaluation=settings,
             recording=TrainingRecording(evaluation_env, recording, settings, folder) if records else None,
@@ -126,7 +134,15 @@ def prepared(experiment: Experiment, resume: Path | None = None) -> Iterator[Run
         yield runner
     finally:
         env.close()
-        evaluation_env.close()
+        if evaluation_env is not None:
+            evaluation_env.close()
+
+
+def _on_own_device(experiment: Experiment) -> Experiment:
+    """The experiment with the GPU of this process where it says "cuda"."""
+    env = replace(experiment.env, device=distributed.local_device(experiment.env.device))
+    device = distributed.local_device(experiment.runner.device) or "auto"
+    return replace(experiment, env=env, runner=replace(experiment.runner, device=device))
 
 
 def _resume_folder(flags: Sequence[str]) -> Path | None:
@@ -140,23 +156,38 @@ def _resume_folder(flags: Sequence[str]) -> Path | None:
     return None
 
 
+def run_command(words: Sequence[str]) -> int:
+    """What proto-train does, in each of the processes that train together; returns the exit code."""
+    parsed = distributed.from_main(lambda: parse_arguments(words))
+    if parsed.estimate:
+        estimated = estimate_run(parsed.experiment, parsed.resume)
+        if distributed.is_main():
+            print(*estimated.lines(), sep="\n")
+        return 0
+    experiment, resume = distributed.from_main(lambda: begin(parsed.experiment, parsed.resume))
+    if distributed.is_main() and parsed.resume is None:
+        how = "goes on in" if resume else "run folder"
+        print(f"{experiment.name}: {experiment.env.id}, {how} {experiment.runner.run_dir}", flush=True)
+    result = train(experiment, resume)
+    if result.interrupted:
+        return 130
+    if not experiment.runner.report:
+        return 0
+    passed = distributed.from_main(lambda: write_report(result.folder))
+    # A launcher would begin a run again that misses what it expects: to it, the run is done.
+    return 0 if passed or distributed.world_size() > 1 else 1
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of proto-train."""
+    distributed.take_cpus()
     try:
-        parsed = parse_arguments(program_arguments(arguments))
-        if parsed.estimate:
-            print(*estimate_run(parsed.experiment, parsed.resume).lines(), sep="\n")
-            sys.exit(0)
-        experiment = parsed.experiment if parsed.resume else with_run_folder(parsed.experiment)
-        if parsed.resume is None:
-            print(f"{experiment.name}: {experiment.env.id}, run folder {experiment.runner.run_dir}", flush=True)
-        result = train(experiment, parsed.resume)
-        if result.interrupted:
-            sys.exit(130)
-        passed = write_report(result.folder) if experiment.runner.report else True
+        with distributed.joined():
+            code = run_command(program_arguments(arguments))
     except (CheckpointError, ConfigError, NonFiniteError, RenderError) as error:
-        sys.exit(f"proto-train: {error}")
-    sys.exit(0 if passed else 1)
+        process = f"process {distributed.rank()}: " if distributed.world_size() > 1 else ""
+        sys.exit(f"proto-train: {process}{error}")
+    sys.exit(code)
 
 
 if __name__ == "__main__":

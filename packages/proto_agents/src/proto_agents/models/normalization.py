@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from proto_agents import distributed
+
 __all__ = ["VARIANCE_FLOOR", "RunningNormalizer"]
 
 VARIANCE_FLOOR = 1e-5
@@ -12,7 +14,8 @@ VARIANCE_FLOOR = 1e-5
 class RunningNormalizer(nn.Module):
     """Mean and variance over everything seen so far (Chan, Golub, LeVeque 1979), kept in float64.
 
-    The statistics are buffers, so they travel in the model's state dict. They only change in `update`.
+    The statistics are buffers, so they travel in the model's state dict. They only change in `update`, where several
+    processes that train together (`proto_agents.distributed`) pool their samples: theirs are the same to the last bit.
     """
 
     count: Tensor
@@ -42,21 +45,25 @@ class RunningNormalizer(nn.Module):
     def update(self, batch: Tensor) -> None:
         """Adds a batch of samples, (..., *shape)."""
         flat = batch.reshape(-1, *self.shape)
+        samples, batch_mean, batch_m2 = distributed.pooled_moments(flat.shape[0], *self._moments(flat))
+        delta = batch_mean - self.mean
+        total = (self.count + samples).clamp(min=1.0)
+        self.mean.add_(delta * (samples / total))
+        self.m2.add_(batch_m2 + delta.square() * (self.count * samples / total))
+        self.count.add_(samples)
+
+    def _moments(self, flat: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean of samples (B, *shape) and the sum of their squared deviations from it, float64."""
         samples = flat.shape[0]
         if samples == 0:
-            return
+            return torch.zeros_like(self.mean), torch.zeros_like(self.m2)
         # Sums around the present mean: one vectorised pass each, and no cancellation once the mean has settled.
         # The very first batch is centred on its own mean, which is exact.
         center = torch.where(self.count > 0, self.mean, flat.mean(dim=0, dtype=torch.float64)).to(flat.dtype)
         shifted = flat - center
         offset = shifted.mean(dim=0).double()
-        batch_mean = center.double() + offset
-        batch_m2 = shifted.square_().sum(dim=0).double() - samples * offset.square()
-        delta = batch_mean - self.mean
-        total = self.count + samples
-        self.mean.add_(delta * (samples / total))
-        self.m2.add_(batch_m2.clamp_(min=0.0) + delta.square() * (self.count * samples / total))
-        self.count.copy_(total)
+        m2 = shifted.square_().sum(dim=0).double() - samples * offset.square()
+        return center.double() + offset, m2.clamp_(min=0.0)
 
     def normalize(self, value: Tensor) -> Tensor:
         """(value - mean) / std, clipped, float32. value: (..., *shape)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -16,7 +16,10 @@ from proto_envs.components.user_control import Dial, Menu, Settings
 from proto_envs.context import Context, ObjectState, ResetState
 from proto_envs.terrain.ground import Ground, Lift
 
-__all__ = ["Control", "Ghost", "Markers", "MotionReference", "ResetNoise"]
+__all__ = ["AddUp", "Control", "Ghost", "Markers", "MotionReference", "ResetNoise"]
+
+AddUp = Callable[[Tensor], object]
+"""Adds a tensor up over all processes, in place, such as `torch.distributed.all_reduce`."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,9 @@ class Control:
 
     def episode_ended(self, ids: Tensor, failed: Tensor) -> None:
         """Learn how episodes ended; `failed` is (n,) bool."""
+
+    def learn_together(self, add_up: AddUp) -> None:
+        """Learn of the episodes of all processes from now on; they have the same controls and step together."""
 
     def info(self) -> Mapping[str, Tensor]:
         """(N, ...) tensors for the `info` of a step, not aliased to the control's own."""
@@ -243,6 +249,9 @@ class MotionReference(Control):
         self.starts = torch.zeros(num_envs, device=device)
         self.played = torch.zeros(num_envs, dtype=torch.long, device=device)
         self.failure_rates = torch.full((library.num_motions,), 0.5, device=device)
+        self._ended = torch.zeros(2, library.num_motions, device=device)
+        """episodes of each clip and failures among them that its rate does not know of yet"""
+        self._add_up: AddUp | None = None
         self._moments = (0, *future_steps)
         self._window: list[BodyState] | None = None
         """the reference of all environments at `_moments`; None where it has to be looked up"""
@@ -294,6 +303,9 @@ class MotionReference(Control):
 
     def step(self, generator: torch.Generator) -> None:
         """Move the clips on."""
+        if self._add_up is not None and self.failure_weighting:
+            self._add_up(self._ended)
+            self._count_ended()
         self.played += 1
         if self._window is None:
             return
@@ -363,11 +375,19 @@ class MotionReference(Control):
 
     def episode_ended(self, ids: Tensor, failed: Tensor) -> None:
         """Move the failure rate of each clip towards the share of its episodes that failed."""
-        size = self.failure_rates.shape
-        count = torch.zeros(size, device=failed.device).index_add_(0, self.clips[ids], torch.ones_like(failed).float())
-        failures = torch.zeros(size, device=failed.device).index_add_(0, self.clips[ids], failed.float())
+        self._ended.index_add_(1, self.clips[ids], torch.stack([torch.ones_like(failed), failed]).float())
+        if self._add_up is None:
+            self._count_ended()
+
+    def _count_ended(self) -> None:
+        count, failures = self._ended
         keep = (1.0 - self.failure_rate_step) ** count
         self.failure_rates.mul_(keep).add_((1.0 - keep) * failures / count.clamp_min(1.0))
+        self._ended.zero_()
+
+    def learn_together(self, add_up: AddUp) -> None:
+        """Count the episodes of all processes, who must have the same clips, with the next step."""
+        self._add_up = add_up
 
     def info(self) -> dict[str, Tensor]:
         """The number of the clip that each environment plays."""
@@ -381,7 +401,8 @@ class MotionReference(Control):
     def state_dict(self) -> dict[str, Tensor]:
         """Clips, where in them the episodes began, steps since then, and failure rates."""
         names = ("clips", "starts", "played", "failure_rates")
-        return {name: getattr(self, name) for name in names}
+        waiting = {} if self._add_up is None else {"ended": self._ended}
+        return {name: getattr(self, name) for name in names} | waiting
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Restore `state_dict`."""

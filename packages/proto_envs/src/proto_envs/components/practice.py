@@ -75,7 +75,7 @@ class PractisedReference(MotionReference):
         self.buckets.record(self.clips, self.times, nobody_failed, visits=self.dt / self.buckets.seconds)
         self._steps += 1
         if self._steps % self._update_steps == 0:
-            self.buckets.update()
+            self.buckets.update(self._add_up)
 
     def _draw(self, ids: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         return self.buckets.sample(len(ids), generator)
