@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-__all__ = ["Border", "Chosen", "looking_is_free"]
+__all__ = ["Border", "Chosen", "blanked", "looking_is_free"]
 
 
 def looking_is_free(device: torch.device) -> bool:
@@ -99,3 +99,8 @@ class Border:
         if isinstance(value, dict):
             return {key: self.out(part) for key, part in value.items()}
         return value.cpu().numpy() if isinstance(value, Tensor) else value
+
+
+def blanked(observation: dict[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
+    """A copy with zeros in `rows` (N,) bool, whose state is lost: none of it may reach a policy or its statistics."""
+    return {name: part.masked_fill(rows.unsqueeze(-1), 0.0) for name, part in observation.items()}

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from motionlib import MotionLib
 from proto_envs.attributes import SharedAttributes
-from proto_envs.border import Border, Chosen, looking_is_free
+from proto_envs.border import Border, Chosen, blanked, looking_is_free
 from proto_envs.components.motion_metrics import with_detailed_metrics
 from proto_envs.components.terms import Kernel, any_failure, measure, observe, token_indices, total_reward
 from proto_envs.context import Context, RobotState
@@ -145,7 +145,7 @@ class ProtoVectorEnv(SharedAttributes):
                     control.forget()
             ids = self._reset_ids(options or {})
             self._reset(ids)
-            observation = _blanked(self._observe(self._context(None)), self.simulator.unstable())
+            observation = blanked(self._observe(self._context(None)), self.simulator.unstable())
             observation = self.randomization.perceive_reset(ids, observation)
             return self._border.out(self._border.view(observation)), {}
 
@@ -199,7 +199,7 @@ class ProtoVectorEnv(SharedAttributes):
             control.observe(bare, self.generator)
         observation = self._observe(self._context(None, state))
         if not looking_is_free(self.device) or unstable.any():
-            observation = _blanked(observation, unstable)
+            observation = blanked(observation, unstable)
         observation = self.randomization.perceive(observation)
         if beginning is not None and len(ids := beginning.ids()):
             observation = self._merge(observation, ids, self._reset(ids))
@@ -412,8 +412,7 @@ class ProtoVectorEnv(SharedAttributes):
         Raises:
             ValueError: if the robot or the task is not symmetric, or the ground is uneven.
         """
-        with torch.no_grad():
-            return mirror_image(self._context(None), self.components)
+        return mirror_image(self.context(), self.components)
 
     @property
     def observation_tokens(self) -> dict[str, Tensor]:
@@ -422,14 +421,13 @@ class ProtoVectorEnv(SharedAttributes):
         Raises:
             ValueError: if the task does not say so.
         """
-        with torch.no_grad():
-            return token_indices(self.components, self._context(None))
+        return token_indices(self.components, self.context())
 
     # --- exact resume ------------------------------------------------------------------------------------------------
 
     def _parts(self) -> dict[str, Part]:
         """All that has a state."""
-        own = {key: getattr(self, f"_{key}") for key in _BOOKKEEPING}
+        own = {key: getattr(self, f"_{key}") for key in ("targets", "previous_targets", "steps", "returns", "done")}
         return {
             "simulator": self.simulator,
             **{f"control.{name}": control for name, control in self.components.controls.items()},
@@ -450,11 +448,3 @@ class ProtoVectorEnv(SharedAttributes):
         """
         restore(self._parts(), state)
         self._started = True
-
-
-def _blanked(observation: dict[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
-    """A copy with zeros in `rows` (N,) bool, whose state is lost: none of it may reach a policy or its statistics."""
-    return {name: part.masked_fill(rows.unsqueeze(-1), 0.0) for name, part in observation.items()}
-
-
-_BOOKKEEPING = ("targets", "previous_targets", "steps", "returns", "done")

@@ -2,7 +2,6 @@
 
 import os
 import socket
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from proto_agents.checkpoint import CheckpointError, find_checkpoint, make_folde
 from proto_agents.cli.environments import find_run
 from proto_agents.cli.learners import completed
 from proto_agents.config import Experiment, decisive_settings, with_run_folder
-from proto_agents.parsing import ConfigError
+from proto_agents.parsing import ConfigError, flat
 
 __all__ = ["LAUNCH_FILE", "begin", "difference"]
 
@@ -106,11 +105,4 @@ def _comparable(experiment: Experiment) -> dict[str, Any]:
     del settings["runner"]["max_samples"]
     if experiment.model.kind == "masked_mimic":  # its networks write what they found out of the environment into it
         del settings["masked_mimic"]
-    return _flat(settings)
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
+    return flat(settings)

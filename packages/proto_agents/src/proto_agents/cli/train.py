@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from gymnasium.vector import VectorEnv
 
 from proto_agents import distributed
 from proto_agents.algorithms.distillation import Distillation
@@ -106,14 +107,12 @@ def prepared(experiment: Experiment, resume: Path | None = None) -> Iterator[Run
     if resume is None:
         experiment = completed(experiment)
     settings, here = experiment.evaluation, _on_own_device(experiment)
-    recording, folder = experiment.recording, Path(experiment.runner.run_dir)
     env = make_training_environment(here)
     evaluation_env = None
     if distributed.is_main():
-        render_mode = "rgb_array" if recording.video else None
+        render_mode = "rgb_array" if experiment.recording.video else None
         evaluation_env = make_environment(here, settings.num_envs, settings.env, render_mode)
     try:
-        records = evaluation_env is not None and (recording.video or recording.motion)
         learner = make_learner(here, env, resumed=resume is not None)
         if isinstance(learner, Distillation):
             size, seed = learner.model.config.latent_size, experiment.runner.seed
@@ -126,7 +125,7 @@ def prepared(experiment: Experiment, resume: Path | None = None) -> Iterator[Run
             discriminator=discriminator_reward(here, env, learner.device),
             evaluation_env=evaluation_env,
             evaluation=settings,
-            recording=TrainingRecording(evaluation_env, recording, settings, folder) if records else None,
+            recording=_training_recording(experiment, evaluation_env),
             experiment=plain(experiment),
         )
         if resume is not None:
@@ -154,6 +153,14 @@ def _resume_folder(flags: Sequence[str]) -> Path | None:
                 raise ConfigError("--resume needs a run folder")
             return Path(value if equals else flags[index + 1])
     return None
+
+
+def _training_recording(experiment: Experiment, env: VectorEnv | None) -> TrainingRecording | None:
+    """What is kept of evaluations while it trains, if anything is, in the process that makes them."""
+    recording = experiment.recording
+    if env is None or not (recording.video or recording.motion):
+        return None
+    return TrainingRecording(env, recording, experiment.evaluation, Path(experiment.runner.run_dir))
 
 
 def run_command(words: Sequence[str]) -> int:

@@ -9,7 +9,7 @@ import gymnasium
 import torch
 from torch import Tensor
 
-from proto_envs.adapters.common import missing_library, state_and_policy, unwrapped_proto
+from proto_envs.adapters.wrapping import missing_library, state_and_policy, unwrapped_proto
 from proto_envs.vector_env import ProtoVectorEnv
 
 try:

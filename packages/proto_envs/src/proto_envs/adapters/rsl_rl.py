@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from proto_envs.adapters.common import mean_metrics, missing_library, unwrapped_proto
+from proto_envs.adapters.wrapping import mean_metrics, missing_library, unwrapped_proto
 from proto_envs.vector_env import ProtoVectorEnv
 
 try:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from proto_envs.adapters.common import missing_library, to_numpy, unwrapped_proto
+from proto_envs.adapters.wrapping import missing_library, to_numpy, unwrapped_proto
 from proto_envs.vector_env import ProtoVectorEnv
 
 try:

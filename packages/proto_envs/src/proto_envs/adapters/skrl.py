@@ -8,7 +8,7 @@ import gymnasium
 import torch
 from torch import Tensor
 
-from proto_envs.adapters.common import mean_metrics, missing_library, state_and_policy, unwrapped_proto
+from proto_envs.adapters.wrapping import mean_metrics, missing_library, state_and_policy, unwrapped_proto
 
 try:
     from skrl.envs.wrappers.torch.base import Wrapper

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode
 
-from proto_envs.adapters.common import missing_library, to_numpy, unwrapped_proto
+from proto_envs.adapters.wrapping import missing_library, to_numpy, unwrapped_proto
 from proto_envs.vector_env import ProtoVectorEnv
 
 try:

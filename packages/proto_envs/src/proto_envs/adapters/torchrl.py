@@ -7,7 +7,7 @@ from typing import Any
 from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
-from proto_envs.adapters.common import missing_library, unwrapped_proto
+from proto_envs.adapters.wrapping import missing_library, unwrapped_proto
 
 try:
     from torchrl.envs.libs.gym import GymWrapper

@@ -12,11 +12,15 @@ has the inputs of the policy in an episode of the environment that it was export
 import argparse
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import mujoco
 import numpy as np
 import onnxruntime
+
+__all__ = ["main"]
 
 HERE = Path(__file__).resolve().parent
 STATE = ("qpos", "qvel", "previous_targets")
@@ -46,14 +50,23 @@ def main() -> None:
     path = run(session, about, model, data, given, targets, steps, show)
     report(about, recorded, path)
     if arguments.output is not None:
-        np.savez_compressed(arguments.output, **path)
+        np.savez_compressed(arguments.output, allow_pickle=False, **path)
 
 
-def run(session, about, model, data, given, first_targets, steps, show) -> dict[str, np.ndarray]:  # noqa: ANN001
+def run(
+    session: onnxruntime.InferenceSession,
+    about: dict[str, Any],
+    model: mujoco.MjModel,
+    data: mujoco.MjData,
+    given: dict[str, np.ndarray],
+    first_targets: np.ndarray,
+    steps: int,
+    show: Callable[[], None],
+) -> dict[str, np.ndarray]:
     """Close the loop for some control steps; returns qpos and qvel before each of them, and seconds per inference."""
     substeps = round(about["physics_hz"] / about["control_hz"])
     targets = first_targets
-    path: dict[str, list] = {"qpos": [], "qvel": [], "inference": []}
+    path: dict[str, list[Any]] = {"qpos": [], "qvel": [], "inference": []}
     for step in range(steps):
         path["qpos"].append(data.qpos.copy())
         path["qvel"].append(data.qvel.copy())
@@ -71,7 +84,7 @@ def run(session, about, model, data, given, first_targets, steps, show) -> dict[
     return {name: np.array(values) for name, values in path.items()}
 
 
-def report(about: dict, recorded: dict[str, np.ndarray], path: dict[str, np.ndarray]) -> None:
+def report(about: dict[str, Any], recorded: dict[str, np.ndarray], path: dict[str, np.ndarray]) -> None:
     """Print how high the root stayed, and how far it is from where it was in the environment."""
     steps = len(path["qpos"])
     height = path["qpos"][:, 2]
@@ -94,7 +107,7 @@ def override(name: str, text: str, given: dict[str, np.ndarray]) -> np.ndarray:
     return np.broadcast_to(value, shape)
 
 
-def start_viewer(model: mujoco.MjModel, data: mujoco.MjData, control_hz: float):  # noqa: ANN201
+def start_viewer(model: mujoco.MjModel, data: mujoco.MjData, control_hz: float) -> Callable[[], None]:
     """Open a window; the function returned shows the present state and keeps to real time."""
     import mujoco.viewer
 

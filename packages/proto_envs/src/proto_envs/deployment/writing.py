@@ -75,7 +75,7 @@ def deploy(
         played, difference = _play(graph, fresh / "policy.onnx", used, round(seconds / env.simulator.dt))
         if not difference <= TOLERANCE:
             raise DeploymentError(f"graph and environment differ by {difference:.2g}, more than {TOLERANCE:g}")
-        np.savez_compressed(fresh / "start.npz", **played)
+        np.savez_compressed(fresh / "start.npz", allow_pickle=False, **played)
         fresh.rename(folder)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
