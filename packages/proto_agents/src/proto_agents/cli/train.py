@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from gymnasium.vector import VectorEnv
 
 from proto_agents import distributed
 from proto_agents.algorithms.distillation import Distillation
@@ -106,14 +107,12 @@ def prepared(experiment: Experiment, resume: Path | None = None) -> Iterator[Run
     if resume is None:
         experiment = completed(experiment)
     settings, here = experiment.evaluation, _on_own_device(experiment)
-    recording, folder = experiment.recording, Path(experiment.runner.run_dir)
     env = make_training_environment(here)
     evaluation_env = None
     if distributed.is_main():
-        render_mode = "rgb_array" if recording.video else None
+        render_mode = "rgb_array" if experiment.recording.video else None
         evaluation_env = make_environment(here, settings.num_envs, settings.env, render_mode)
     try:
-        records = evaluation_env is not None and (recording.video or recording.motion)
         learner = make_learner(here, env, resumed=resume is not None)
         if isinstance(learner, Distillation):
             size, seed = learner.model.config.latent_size, experiment.runner.seed
@@ -126,7 +125,7 @@ def prepared(experiment: Experiment, resume: Path | None = None) -> Iterator[Run
             discriminator=discriminator_reward(here, env, learner.device),
             evaluation_env=evaluation_env,
             evaluation=settings,
-            recording=TrainingRecording(evaluation_env, recording, settings, folder) if records else None,
+            recording=_recording(experiment, evaluation_env),
             experiment=plain(experiment),
         )
         if resume is not None:
@@ -136,6 +135,14 @@ def prepared(experiment: Experiment, resume: Path | None = None) -> Iterator[Run
         env.close()
         if evaluation_env is not None:
             evaluation_env.close()
+
+
+def _recording(experiment: Experiment, env: VectorEnv | None) -> TrainingRecording | None:
+    """What records evaluations in `env`, where there are any and they are to be recorded."""
+    wanted = experiment.recording
+    if env is None or not (wanted.video or wanted.motion):
+        return None
+    return TrainingRecording(env, wanted, experiment.evaluation, Path(experiment.runner.run_dir))
 
 
 def _on_own_device(experiment: Experiment) -> Experiment:
