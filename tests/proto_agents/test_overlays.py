@@ -19,6 +19,7 @@ GOES_OVER = {
     "record_video": ["quickstart"],
     "residual": ["mimic"],
     "single_gpu": ["quickstart"],
+    "slurm_autoresume": ["cartpole"],
     "small_run": ["style-walk"],
     "smoke": ["quickstart"],
     "standard_run": ["quickstart"],

@@ -44,7 +44,7 @@ def test_an_overlay_of_an_evaluation_goes_before_what_the_run_says_of_its_evalua
     assert changed.evaluation.env == {"randomization": {"friction": 0.4}, "task": {"start": "zero"}}
     assert changed.expect == {"success_rate": (0.5, 1.0)}
     assert changed.model == trained.model and changed.name == trained.name
-    assert evaluated_with(trained, []) is trained
+    assert evaluated_with(trained, []) == trained
 
 
 def test_an_evaluation_takes_no_training_settings_from_an_overlay():

@@ -95,7 +95,7 @@ def render(env: VectorEnv) -> Sequence[np.ndarray]:
         RenderError: it makes none.
     """
     try:
-        frames: Any = env.render()
+        frames: Any = env.render()  # gymnasium's own type allows for text
     except Exception as error:  # a missing display or driver shows up as whatever the renderer raises
         raise RenderError(f"rendering failed: {error}") from error
     if frames is None or len(frames) == 0 or frames[0] is None:

@@ -125,7 +125,7 @@ def prepared(experiment: Experiment, resume: Path | None = None) -> Iterator[Run
             discriminator=discriminator_reward(here, env, learner.device),
             evaluation_env=evaluation_env,
             evaluation=settings,
-            recording=_training_recording(experiment, evaluation_env),
+            recording=_recording(experiment, evaluation_env),
             experiment=plain(experiment),
         )
         if resume is not None:
@@ -135,6 +135,14 @@ def prepared(experiment: Experiment, resume: Path | None = None) -> Iterator[Run
         env.close()
         if evaluation_env is not None:
             evaluation_env.close()
+
+
+def _recording(experiment: Experiment, env: VectorEnv | None) -> TrainingRecording | None:
+    """What records evaluations in `env`, where there are any and they are to be recorded."""
+    wanted = experiment.recording
+    if env is None or not (wanted.video or wanted.motion):
+        return None
+    return TrainingRecording(env, wanted, experiment.evaluation, Path(experiment.runner.run_dir))
 
 
 def _on_own_device(experiment: Experiment) -> Experiment:
@@ -153,14 +161,6 @@ def _resume_folder(flags: Sequence[str]) -> Path | None:
                 raise ConfigError("--resume needs a run folder")
             return Path(value if equals else flags[index + 1])
     return None
-
-
-def _training_recording(experiment: Experiment, env: VectorEnv | None) -> TrainingRecording | None:
-    """What is kept of evaluations while it trains, if anything is, in the process that makes them."""
-    recording = experiment.recording
-    if env is None or not (recording.video or recording.motion):
-        return None
-    return TrainingRecording(env, recording, experiment.evaluation, Path(experiment.runner.run_dir))
 
 
 def run_command(words: Sequence[str]) -> int:
