@@ -175,3 +175,13 @@ def test_importing_the_environments_registers_ids_and_loads_nothing_heavy():
     output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     assert int(output[0]) >= 2, "no Proto ids in gymnasium's registry"
     assert output[1:] == [], f"import proto_envs loads {output[1:]}"
+
+
+def test_commands_start_without_what_only_a_run_or_an_evaluation_needs():
+    program = (
+        "import sys, proto_agents.cli.train, proto_agents.cli.evaluate, proto_agents.cli.sweep\n"
+        "late = 'scipy matplotlib tensorboard wandb onnx mujoco motionlib poselib proto_envs'.split()\n"
+        "print(*[m for m in late if m in sys.modules])"
+    )
+    output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert output == [], f"the commands load {output} before they know what to do"

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from scipy import stats
 from torch import Tensor
 
 from proto_agents.environment import TensorEnvironment, Transition
@@ -78,6 +77,8 @@ class Recovery:
         Chance is one in C, or, where that is more, how often the clip is guessed when others are played: whoever takes
         everything for one clip knows none. One-sided binomial test.
         """
+        from scipy import stats  # a third of what proto-train would take to start
+
         hits, total, count = self.guesses.diagonal(), self.episodes, len(self.episodes)
         elsewhere = (self.guesses.sum(0) - hits) / (total.sum() - total)
         chance = elsewhere.clamp_min(1.0 / count).numpy()
