@@ -1,7 +1,7 @@
 """What mkdocs does besides: README as the first page, pages of the API, and links that leave docs/.
 
-Pages link to source files (`../packages/...`), which a forge shows and a site does not have. With `repo_url` in mkdocs.yml
-they lead there; without, the path is shown instead.
+Pages link to source files (`../packages/...`), which a forge shows and a site does not have. With `repo_url` in
+mkdocs.yml they lead there; without, the path is shown instead.
 """
 
 from __future__ import annotations
