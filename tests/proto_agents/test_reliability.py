@@ -87,6 +87,7 @@ def test_a_save_without_room_leaves_the_old_checkpoint_and_no_half_file(tmp_path
     assert process.exitcode == 0
     message = queue.get()
     assert "cannot write the checkpoint" in message and "the previous last/ is as it was" in message
+    assert "it takes 0.16 MB" in message
     assert number_of(tmp_path / "last") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["last"]
 

@@ -85,7 +85,8 @@ def save_checkpoint(
     Raises:
         CheckpointError: it cannot be written, as on a full disk; the existing one is as it was.
     """
-    with _replacement(folder) as fresh:
+    needed = sum(tensor.nbytes for tensors in (model, trainer) for tensor in tensors.values())
+    with _replacement(folder, needed) as fresh:
         fresh.mkdir(parents=True)
         _save_tensors(fresh / MODEL_FILE, model)
         _save_tensors(fresh / TRAINER_FILE, trainer)
@@ -95,7 +96,8 @@ def save_checkpoint(
 
 def copy_checkpoint(source: Path, target: Path) -> None:
     """Copies a checkpoint folder, with the same guarantee and errors as `save_checkpoint`."""
-    with _replacement(target) as fresh:
+    needed = sum(path.stat().st_size for path in source.iterdir())
+    with _replacement(target, needed) as fresh:
         shutil.copytree(source, fresh)
 
 
@@ -223,8 +225,11 @@ def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 @contextmanager
-def _replacement(folder: Path) -> Iterator[Path]:
-    """Gives the name under which a new checkpoint is written; in the end it takes the place of the old one."""
+def _replacement(folder: Path, needed: int) -> Iterator[Path]:
+    """Gives the name under which a new checkpoint is written; in the end it takes the place of the old one.
+
+    needed: bytes that it takes, for the message where it finds no room.
+    """
     fresh, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
     try:
         _recover(folder)  # before anything is removed: after a crash the old one may be all there is
@@ -239,12 +244,11 @@ def _replacement(folder: Path) -> Iterator[Path]:
         _flush(folder.parent)
     except (OSError, safetensors.SafetensorError) as error:
         _recover(folder)
-        written = sum(path.stat().st_size for path in fresh.iterdir()) if fresh.is_dir() else 0
         shutil.rmtree(fresh, ignore_errors=True)
         free = shutil.disk_usage(folder.parent).free if folder.parent.is_dir() else 0
         kept = f"the previous {folder.name}/ is as it was" if folder.exists() else "there is no previous one"
         raise CheckpointError(
-            f"cannot write the checkpoint {folder}: {error}; {written / 1e6:.1f} MB were written, {free / 1e6:.1f} MB"
+            f"cannot write the checkpoint {folder}: {error}; it takes {needed / 1e6:.2f} MB, {free / 1e6:.2f} MB"
             f" are free; {kept}. Make room and go on with --resume"
         ) from error
     shutil.rmtree(old, ignore_errors=True)
