@@ -135,6 +135,25 @@ def test_non_finite_observations_stop_the_run(point_env, tmp_path):
         make_runner(point_env(8, nan_at=5), tmp_path, 2).run()
 
 
+def test_an_update_that_loses_the_weights_ends_the_run_and_leaves_last(point_env, tmp_path, monkeypatch):
+    make_runner(point_env(), tmp_path / "run", 1).run()
+    runner = make_runner(point_env(), tmp_path / "run", 3)
+    runner.resume()
+    update, name = runner.learner.update, next(name for name, _ in runner.learner.model.named_parameters())
+
+    def diverge(*arguments):
+        values = update(*arguments)
+        runner.learner.model.get_parameter(name).data.view(-1)[0] = float("nan")
+        return values
+
+    monkeypatch.setattr(runner.learner, "update", diverge)
+    before = (tmp_path / "run/last/model.safetensors").read_bytes()
+    with pytest.raises(NonFiniteError, match=rf"NaN or infinite: {name}\."):
+        runner.run()
+    assert (tmp_path / "run/last/model.safetensors").read_bytes() == before
+    assert not (tmp_path / "run/run.lock").exists()
+
+
 def test_a_run_folder_that_cannot_be_written_is_refused(point_env, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(CheckpointError, match=r"cannot write to the run folder .*file/run.*--runner\.run-dir"):

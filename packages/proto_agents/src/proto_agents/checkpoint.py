@@ -12,7 +12,8 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -79,31 +80,25 @@ def make_folder(folder: Path) -> None:
 def save_checkpoint(
     folder: Path, model: Mapping[str, Tensor], trainer: Mapping[str, Tensor], state: Mapping[str, Any]
 ) -> None:
-    """Writes a checkpoint folder; an existing one is replaced only when the new one is complete."""
-    fresh, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
-    for leftover in (fresh, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    fresh.mkdir(parents=True)
-    _save_tensors(fresh / MODEL_FILE, model)
-    _save_tensors(fresh / TRAINER_FILE, trainer)
-    full_state = {"format": FORMAT, **state, "versions": versions()}
-    (fresh / STATE_FILE).write_text(json.dumps(full_state, indent=2) + "\n", encoding="utf-8")
-    if folder.exists():
-        folder.rename(old)
-    fresh.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+    """Writes a checkpoint folder; an existing one is replaced only when the new one is complete and on the disk.
+
+    Raises:
+        CheckpointError: it cannot be written, as on a full disk; the existing one is as it was.
+    """
+    needed = sum(tensor.nbytes for tensors in (model, trainer) for tensor in tensors.values())
+    with _replacement(folder, needed) as fresh:
+        fresh.mkdir(parents=True)
+        _save_tensors(fresh / MODEL_FILE, model)
+        _save_tensors(fresh / TRAINER_FILE, trainer)
+        full_state = {"format": FORMAT, **state, "versions": versions()}
+        (fresh / STATE_FILE).write_text(json.dumps(full_state, indent=2) + "\n", encoding="utf-8")
 
 
 def copy_checkpoint(source: Path, target: Path) -> None:
-    """Copies a checkpoint folder, with the same guarantee as `save_checkpoint`."""
-    fresh, old = target.with_name(f".{target.name}.new"), target.with_name(f".{target.name}.old")
-    for leftover in (fresh, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    shutil.copytree(source, fresh)
-    if target.exists():
-        target.rename(old)
-    fresh.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
+    """Copies a checkpoint folder, with the same guarantee and errors as `save_checkpoint`."""
+    needed = sum(path.stat().st_size for path in source.iterdir())
+    with _replacement(target, needed) as fresh:
+        shutil.copytree(source, fresh)
 
 
 def find_checkpoint(path: Path, prefer: tuple[str, ...] = ("best", "last")) -> Path:
@@ -112,6 +107,7 @@ def find_checkpoint(path: Path, prefer: tuple[str, ...] = ("best", "last")) -> P
     Raises:
         CheckpointError: there is none; says what is there.
     """
+    _recover(path)
     if not path.is_dir():
         raise CheckpointError(f"{path} is not a folder; give a run folder or a checkpoint folder in it")
     if (path / MODEL_FILE).is_file():
@@ -135,7 +131,10 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return safetensors.torch.load_file(path)
     except (safetensors.SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is damaged or cut off ({path.stat().st_size} bytes): {error}") from error
+        raise CheckpointError(
+            f"{path} is damaged or cut off ({path.stat().st_size} bytes): {error}; use another checkpoint of"
+            " the run, such as best/ or step-N/"
+        ) from error
 
 
 def load_state(checkpoint: Path) -> dict[str, Any]:
@@ -223,6 +222,47 @@ def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     # Clones, because safetensors refuses tensors that share memory.
     safetensors.torch.save_file({name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}, path)
     path.chmod(0o644)  # safetensors makes files that only their owner can read
+
+
+@contextmanager
+def _replacement(folder: Path, needed: int) -> Iterator[Path]:
+    """Gives the name under which a new checkpoint is written; in the end it takes the place of the old one.
+
+    needed: bytes that it takes, for the message where it finds no room.
+    """
+    fresh, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
+    try:
+        _recover(folder)  # before anything is removed: after a crash the old one may be all there is
+        for leftover in (fresh, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        yield fresh
+        for path in (*fresh.iterdir(), fresh):
+            _flush(path)
+        if folder.exists():
+            folder.rename(old)
+        fresh.rename(folder)
+        _flush(folder.parent)
+    except (OSError, safetensors.SafetensorError) as error:
+        _recover(folder)
+        shutil.rmtree(fresh, ignore_errors=True)
+        free = shutil.disk_usage(folder.parent).free if folder.parent.is_dir() else 0
+        kept = f"the previous {folder.name}/ is as it was" if folder.exists() else "there is no previous one"
+        raise CheckpointError(
+            f"cannot write the checkpoint {folder}: {error}; it takes {needed / 1e6:.2f} MB, {free / 1e6:.2f} MB"
+            f" are free; {kept}. Make room and go on with --resume"
+        ) from error
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _flush(path: Path) -> None:
+    """Waits until a file or folder is on the disk: a rename must not get there before what it names."""
+    if os.name == "nt" and path.is_dir():
+        return  # Windows opens no folders
+    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _recover(folder: Path) -> None:

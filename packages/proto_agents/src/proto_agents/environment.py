@@ -15,7 +15,7 @@ __all__ = ["NonFiniteError", "TensorEnvironment", "Transition"]
 
 
 class NonFiniteError(RuntimeError):
-    """An environment returned NaN or infinity."""
+    """An environment returned NaN or infinity, or an update of the weights did."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """The training loop: collect, update, log, evaluate, checkpoint."""
 
+import math
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -16,13 +17,14 @@ from proto_agents import checkpoint as checkpoints
 from proto_agents import distributed
 from proto_agents.algorithms.discriminator_reward import DiscriminatorReward
 from proto_agents.algorithms.learner import Buffer, Learner
-from proto_agents.environment import TensorEnvironment, Transition
+from proto_agents.environment import NonFiniteError, TensorEnvironment, Transition
 from proto_agents.evaluation import EvaluationConfig, EvaluationReport, evaluate
 from proto_agents.interruption import Interruption
 from proto_agents.logging import LoggerName, Writer, make_writers
 from proto_agents.progress import Progress, count, duration
 from proto_agents.rank_states import of_this_rank, with_other_ranks
 from proto_agents.recording import Recording
+from proto_agents.run_lock import RunLock
 from proto_agents.spaces import Observations
 
 __all__ = ["EpisodeStatistics", "RunResult", "Runner", "RunnerConfig"]
@@ -170,7 +172,16 @@ class Runner:
             distributed.broadcast(discriminator.model.state_dict().values())
 
     def run(self) -> RunResult:
-        """Trains until `max_samples`, SIGINT, SIGTERM or SIGUSR1; saves last/ in either case."""
+        """Trains until `max_samples`, SIGINT, SIGTERM or SIGUSR1; saves last/ in either case.
+
+        Raises:
+            CheckpointError: another run holds the folder, or a checkpoint cannot be written.
+            NonFiniteError: an update left weights that are NaN or infinite; last/ is that of before.
+        """
+        with RunLock(self.folder, scheduled=self.config.auto_resume) if distributed.is_main() else nullcontext():
+            return self._train()
+
+    def _train(self) -> RunResult:
         config = self.config
         writers = self._open_folder() if distributed.is_main() else ()
         buffer = self.learner.make_buffer(self.env.num_envs)
@@ -213,6 +224,7 @@ class Runner:
         values |= self.learner.update(buffer, self.learner.value(self.observations))
         if self.discriminator is not None:
             values |= self.discriminator.update()
+        self._refuse_lost_weights(values)
         updated = time.monotonic()
         self.iteration += 1
         samples = buffer.horizon * self.num_envs
@@ -220,6 +232,19 @@ class Runner:
         values["speed/samples_per_second"] = samples / (updated - clock)
         values["speed/rollout_share"] = (collected - clock) / (updated - clock)
         return distributed.averaged(values)
+
+    def _refuse_lost_weights(self, values: Mapping[str, float]) -> None:
+        """Ends the run before weights that mean nothing are saved over those that do."""
+        weights = [(name, p) for name, p in self.learner.model.named_parameters() if p.numel()]
+        if bool(torch.stack([torch.isfinite(p.detach()).all() for _, p in weights]).all()):
+            return
+        lost = [name for name, p in weights if not bool(torch.isfinite(p.detach()).all())]
+        lost += [name for name, value in values.items() if not math.isfinite(value)]
+        listed = ", ".join(lost[:5]) + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
+        raise NonFiniteError(
+            f"the update of iteration {self.iteration} left values that are NaN or infinite: {listed}. Nothing was"
+            f" saved since; lower the learning rate, then go on from last/: --resume {self.folder}"
+        )
 
     def resume(self, checkpoint: Path | None = None) -> None:
         """Goes on from a checkpoint (default: last/ of the run folder).
