@@ -1,4 +1,4 @@
-"""What mkdocs does besides: README as the first page, pages of the API, and links that leave docs/.
+"""What mkdocs does besides: README as first page, pages of recipes and of the API, and links that leave docs/.
 
 Pages link to source files (`../packages/...`), which a forge shows and a site does not have. With `repo_url` in
 mkdocs.yml they lead there; without, the path is shown instead.
@@ -6,10 +6,12 @@ mkdocs.yml they lead there; without, the path is shown instead.
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 from typing import Any
 
+import yaml
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
@@ -32,6 +34,7 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
     """Add README and the API's pages."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     files.append(File.generated(config, "index.md", content=readme.replace("](docs/", "](")))
+    files.append(File.generated(config, "recipes.md", content=recipes()))
     for package in PACKAGES:
         for page, modules in pages_of(package).items():
             content = f"# {package}.{page}\n\n" + "\n\n".join(f"::: {module}" for module in modules) + "\n"
@@ -59,6 +62,28 @@ def on_page_markdown(markdown: str, *, page: Any, config: MkDocsConfig, files: F
 
     parts = re.split(r"(^```.*?^```)", markdown, flags=re.S | re.M)
     return "".join(part if part.startswith("```") else _LINK.sub(turned, part) for part in parts)
+
+
+def recipes() -> str:
+    """A page of all experiments in configs/exp: what their files say of them, budget, and what they expect."""
+    parts = [
+        "# Recipes",
+        "Experiments of `configs/exp`, for `proto-train NAME`. What a recipe expects is checked by `proto-eval` and at"
+        " the end of its run; where it is a goal that nobody has reached yet, its file says so.",
+    ]
+    for path in sorted((ROOT / "configs" / "exp").glob("*.yaml")):
+        text = path.read_text(encoding="utf-8")
+        lines = [line[2:] for line in itertools.takewhile(lambda line: line.startswith("# "), text.splitlines())]
+        settings = yaml.safe_load(text)
+        facts = []
+        if samples := settings.get("runner", {}).get("max_samples"):
+            facts.append(f"{samples / 1e6:g} M samples")
+        expected = settings.get("expect", {})
+        facts += [f"`{name}` {low:g} to {high:g}" for name, (low, high) in expected.items()]
+        note = re.search(r"^expect:\s*# (.+)$", text, re.M)
+        listed = "; ".join(facts) + (f" ({note[1]})" if note else "")
+        parts += [f"## {path.stem}", " ".join(lines).replace("<", "&lt;"), listed]
+    return "\n\n".join(parts) + "\n"
 
 
 def pages_of(package: str) -> dict[str, list[str]]:
