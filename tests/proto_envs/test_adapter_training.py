@@ -50,8 +50,9 @@ def test_rsl_rl_trains_with_a_critic_of_its_own_group(make_env, tmp_path):
     assert not all(map(torch.equal, before, runner.alg.actor.parameters()))
 
 
-def test_skrl_trains(make_env, tmp_path):
+def test_skrl_trains(make_env, tmp_path, monkeypatch):
     pytest.importorskip("skrl")
+    monkeypatch.setattr("atexit.register", lambda function: function)  # its trainer would log after the tests' end
     from skrl.agents.torch.ppo import PPO, PPO_CFG
     from skrl.memories.torch import RandomMemory
     from skrl.trainers.torch import SequentialTrainer
